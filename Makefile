@@ -1,0 +1,44 @@
+# Switchboard. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+export PYTHONDONTWRITEBYTECODE ?=
+
+include hack/cluster/cluster.mk
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@echo "==> Python environment in $(VENV) (about a minute the first time)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.installed ## Make the Python environment from the hashed lock file
+
+.PHONY: generate
+generate: venv ## Write the generated files: protos, CRDs, reference
+	$(PY) hack/generate_protos.py
+	$(PY) hack/generate_crds.py
+
+.PHONY: fmt
+fmt: venv ## Format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+.PHONY: check
+check: venv ## Lint, types, import contracts, generated files, unit tests (about a minute)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) hack/generate_protos.py --check
+	$(PY) hack/generate_crds.py --check
+	$(PY) -m pytest -q tests/unit

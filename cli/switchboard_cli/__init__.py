@@ -1,0 +1,2 @@
+"""The command line: `switchboard` and `kubectl switchboard`.
+"""

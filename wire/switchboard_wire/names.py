@@ -1,0 +1,90 @@
+"""Names on which the parts agree: Kubernetes strings, ports, paths, environment variables.
+
+Every string that two components or a user could see lives here, so that none is spelled twice.
+"""
+
+from typing import Final
+
+# Kubernetes
+GROUP: Final = "switchboard.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+AGENT_NODE: Final = "AgentNode"
+AGENT_NODES: Final = "agentnodes"
+AGENT: Final = "Agent"
+AGENTS: Final = "agents"
+SHORT_NAMES: Final = {AGENT_NODE: "sbn", AGENT: "sba"}
+CATEGORY: Final = "switchboard"
+
+FIELD_MANAGER: Final = "switchboard-operator"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = FIELD_MANAGER
+NODE_LABEL: Final = f"{GROUP}/agentnode"
+PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
+APPLIED_ANNOTATION: Final = f"{GROUP}/applied"  # digest of what we last applied to a child
+SIDECAR_REVISION_ANNOTATION: Final = f"{GROUP}/sidecar-revision"
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+
+# A Service or pod name derived from an AgentNode's still fits a DNS label of 63
+MAX_NAME_LENGTH: Final = 52
+RESERVED_TYPES: Final = frozenset({"tasks"})  # /api/v1/agents/tasks is a path of its own
+
+# The pod of an AgentNode
+HOST_CONTAINER: Final = "agent"
+SIDECAR_CONTAINER: Final = "switchboard-sidecar"
+SOCKET_VOLUME: Final = "switchboard-run"
+ASSIGNMENTS_VOLUME: Final = "switchboard-assignments"
+TOKEN_VOLUME: Final = "switchboard-token"
+CODE_VOLUME: Final = "switchboard-code"
+RESERVED_CONTAINERS: Final = frozenset({SIDECAR_CONTAINER})
+RESERVED_VOLUMES: Final = frozenset({SOCKET_VOLUME, ASSIGNMENTS_VOLUME, TOKEN_VOLUME, CODE_VOLUME})
+TOKEN_AUDIENCE: Final = "switchboard"
+
+SOCKET_PATH: Final = "/run/switchboard/host.sock"
+ASSIGNMENTS_FOLDER: Final = "/etc/switchboard"
+ASSIGNMENTS_FILE: Final = "assignments.json"  # key of the ConfigMap and name in the folder: Assignments as protobuf JSON
+CODE_FOLDER: Final = "/agents"
+TOKEN_FOLDER: Final = "/var/run/secrets/switchboard"
+
+# Services and ports
+GATEWAY_SERVICE: Final = "switchboard-gateway"
+LINKS_SERVICE: Final = "switchboard-links"
+REGISTRY_SERVICE: Final = "switchboard-registry"
+GATEWAY_GRPC_PORT: Final = 7400
+GATEWAY_HTTP_PORT: Final = 8080
+LINKS_PORT: Final = 7410
+REGISTRY_PORT: Final = 7420
+METRICS_API_PORT: Final = 7443
+OPS_PORT: Final = 7490
+DRAIN_PATH: Final = "/drain"  # on a sidecar's OPS_PORT: waits for a drain that has begun
+
+# gRPC methods
+SESSION_METHOD: Final = "/switchboard.v1.Gateway/Session"
+REQUEST_METHOD: Final = "/switchboard.v1.Gateway/Request"
+STREAM_METHOD: Final = "/switchboard.v1.Gateway/Stream"
+LIST_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/ListAgents"
+LINK_METHOD: Final = "/switchboard.internal.v1.Links/Link"
+ATTACH_METHOD: Final = "/switchboard.internal.v1.Hosts/Attach"
+DRAIN_METHOD: Final = "/switchboard.internal.v1.Drains/Drain"
+REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
+
+# Environment of the components
+ENV_NAMESPACE: Final = "SWITCHBOARD_NAMESPACE"  # of the pod; a gateway's default namespace
+ENV_NODE: Final = "SWITCHBOARD_NODE"  # AgentNode of a sidecar
+ENV_INSTANCE: Final = "SWITCHBOARD_INSTANCE"  # pod name
+ENV_POD_UID: Final = "SWITCHBOARD_POD_UID"
+ENV_POD_IP: Final = "SWITCHBOARD_POD_IP"
+ENV_GATEWAYS: Final = "SWITCHBOARD_GATEWAYS"  # host:port whose every address a sidecar dials
+ENV_REGISTRIES: Final = "SWITCHBOARD_REGISTRIES"  # host:port whose every address a sidecar dials
+ENV_SOCKET: Final = "SWITCHBOARD_SOCKET"
+ENV_ASSIGNMENTS: Final = "SWITCHBOARD_ASSIGNMENTS"  # path of the assignments file
+ENV_TOKEN_FILE: Final = "SWITCHBOARD_TOKEN_FILE"
+ENV_CODE: Final = "SWITCHBOARD_CODE"
+ENV_OPS_PORT: Final = "SWITCHBOARD_OPS_PORT"
+ENV_LOG_LEVEL: Final = "SWITCHBOARD_LOG_LEVEL"
+ENV_LOG_FORMAT: Final = "SWITCHBOARD_LOG_FORMAT"  # json (the default) or text
+ENV_SIDECAR_IMAGE: Final = "SWITCHBOARD_SIDECAR_IMAGE"
+ENV_HOST_IMAGE: Final = "SWITCHBOARD_HOST_IMAGE"
+ENV_IMAGE_PULL_POLICY: Final = "SWITCHBOARD_IMAGE_PULL_POLICY"
+ENV_WATCH_NAMESPACES: Final = "SWITCHBOARD_WATCH_NAMESPACES"  # comma separated; empty: all
+ENV_GATEWAY: Final = "SWITCHBOARD_GATEWAY"  # address of the gateway, for clients
