@@ -36,13 +36,16 @@ SOCKET_VOLUME: Final = "switchboard-run"
 ASSIGNMENTS_VOLUME: Final = "switchboard-assignments"
 TOKEN_VOLUME: Final = "switchboard-token"
 CODE_VOLUME: Final = "switchboard-code"
+RESERVED_PREFIX: Final = "switchboard-"  # of container and volume names: later ones of ours need no new rule
 RESERVED_CONTAINERS: Final = frozenset({SIDECAR_CONTAINER})
 RESERVED_VOLUMES: Final = frozenset({SOCKET_VOLUME, ASSIGNMENTS_VOLUME, TOKEN_VOLUME, CODE_VOLUME})
 TOKEN_AUDIENCE: Final = "switchboard"
 
 SOCKET_PATH: Final = "/run/switchboard/host.sock"
 ASSIGNMENTS_FOLDER: Final = "/etc/switchboard"
-ASSIGNMENTS_FILE: Final = "assignments.json"  # key of the ConfigMap and name in the folder: Assignments as protobuf JSON
+ASSIGNMENTS_FILE: Final = (
+    "assignments.json"  # key of the ConfigMap and name in the folder: Assignments as protobuf JSON
+)
 CODE_FOLDER: Final = "/agents"
 TOKEN_FOLDER: Final = "/var/run/secrets/switchboard"
 
