@@ -1,0 +1,288 @@
+"""A call as its two ends see it: `OutgoingCall` of the opener, `IncomingCall` of the answerer.
+
+Routers do not use these: they pass frames on. Both ends chunk large payloads and keep to the credit of the call.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from switchboard_wire.credit import Consumed, CreditLine
+from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, failure
+from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.peer import Peer
+from switchboard_wire.v1 import frames_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Bytes with their media type and the application's name for their type."""
+
+    data: bytes = b""
+    content_type: str = ""
+    data_type: str = ""
+
+
+def new_open(open_: pb.Open, payload: Payload, *, end: bool) -> pb.Frame:
+    """An OPEN frame with as much of the payload as one frame carries. end: nothing follows this payload."""
+    fits = len(payload.data) <= MAX_DATA_BYTES
+    return pb.Frame(
+        kind=pb.OPEN,
+        open=open_,
+        data=payload.data if fits else payload.data[:MAX_DATA_BYTES],
+        content_type=payload.content_type,
+        data_type=payload.data_type,
+        end=end and fits,
+    )
+
+
+class _Sender:
+    """The sending direction: DATA within the credit."""
+
+    __slots__ = ("_credit", "_granted", "_number", "_peer", "over")
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        self._peer = peer
+        self._number = number
+        self._credit = CreditLine()
+        self._granted = asyncio.Event()
+        self.over = False  # the call ended: nothing more may be sent
+
+    def grant(self, size: int) -> None:
+        self._credit.grant(size)
+        self._granted.set()
+
+    def stop(self) -> None:
+        self.over = True
+        self._granted.set()
+
+    async def send(self, data: bytes, *, end: bool = False, content_type: str = "") -> None:
+        view = memoryview(data)
+        for start in range(0, max(len(data), 1), MAX_DATA_BYTES):
+            piece = bytes(view[start : start + MAX_DATA_BYTES])
+            await self._wait_for_credit()
+            if self.over:
+                return
+            self._credit.spend(len(piece))
+            last = end and start + MAX_DATA_BYTES >= len(data)
+            self._peer.send(pb.Frame(kind=pb.DATA, call=self._number, data=piece, end=last, content_type=content_type))
+
+    async def _wait_for_credit(self) -> None:
+        while self._credit.left <= 0 and not self.over:
+            self._granted.clear()
+            await self._granted.wait()
+
+
+class _Receiver:
+    """The receiving direction: DATA in order, credit granted as it is consumed."""
+
+    __slots__ = ("_arrived", "_consumed", "_number", "_peer", "_pieces", "ended")
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        self._peer = peer
+        self._number = number
+        self._pieces: deque[pb.Frame] = deque()
+        self._arrived = asyncio.Event()
+        self._consumed = Consumed()
+        self.ended = False
+
+    def put(self, frame: pb.Frame) -> None:
+        self._pieces.append(frame)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self._arrived.set()
+
+    async def next(self) -> pb.Frame | None:
+        """The next DATA, or None at the end."""
+        while not self._pieces:
+            if self.ended:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        frame = self._pieces.popleft()
+        credit = self._consumed.add(len(frame.data))
+        if credit and not self.ended:
+            self._peer.send(pb.Frame(kind=pb.WINDOW, call=self._number, credit=credit))
+        return frame
+
+
+class OutgoingCall:
+    """One call that this end opened.
+
+    closed: resolves with the CLOSE frame, whether result or error. The answer's pieces come by iteration.
+    """
+
+    __slots__ = ("_peer", "_receiver", "_sender", "closed", "number")
+
+    def __init__(self, peer: Peer, frame: pb.Frame) -> None:
+        self._peer = peer
+        self.closed: asyncio.Future[pb.Frame] = asyncio.get_running_loop().create_future()
+        self.number = peer.open(frame, self._on_frame)
+        self._sender = _Sender(peer, self.number)
+        self._receiver = _Receiver(peer, self.number)
+
+    def _on_frame(self, frame: pb.Frame) -> None:
+        kind = frame.kind
+        if kind == pb.CLOSE:
+            self._peer.forget(self.number)
+            self._sender.stop()
+            self._receiver.end()
+            if not self.closed.done():
+                self.closed.set_result(frame)
+        elif kind == pb.DATA:
+            self._receiver.put(frame)
+        elif kind == pb.WINDOW:
+            self._sender.grant(frame.credit)
+
+    async def send(self, data: bytes, *, end: bool = False) -> None:
+        """Send one more piece of the request; waits for credit."""
+        await self._sender.send(data, end=end)
+
+    def half_close(self) -> None:
+        """Say that the request is complete."""
+        if not self._sender.over:
+            self._peer.send(pb.Frame(kind=pb.HALF_CLOSE, call=self.number))
+
+    def cancel(self) -> None:
+        """Give the call up: the other end is told, `closed` resolves with CANCELLED. Safe at any time."""
+        if self.closed.done():
+            return
+        self._peer.send(pb.Frame(kind=pb.CANCEL, call=self.number))
+        self._on_frame(close_with(self.number, ErrorValue(pb.CANCELLED, "the caller gave up")))
+
+    async def pieces(self) -> AsyncIterator[pb.Frame]:
+        """The answer's DATA frames; ends with success, raises SwitchboardError otherwise. Leaving early cancels."""
+        try:
+            while (frame := await self._receiver.next()) is not None:
+                yield frame
+            raise_for(await self.closed)
+        finally:
+            self.cancel()
+
+    async def result(self) -> pb.Frame:
+        """The whole answer as one CLOSE frame whose data is complete. Raises SwitchboardError."""
+        parts = [frame.data async for frame in self.pieces()]
+        close = await self.closed
+        if parts:
+            close.data = b"".join([*parts, close.data])
+        return close
+
+
+def raise_for(close: pb.Frame) -> None:
+    """Raise the error of a CLOSE, if it has one."""
+    if close.HasField("error"):
+        raise SwitchboardError(ErrorValue.from_wire(close.error))
+
+
+async def call_unary(peer: Peer, open_: pb.Open, payload: Payload) -> pb.Frame:
+    """Make one call with one payload and one answer; returns the CLOSE with the answer's whole data.
+
+    Raises SwitchboardError. Cancelling the task cancels the call.
+    """
+    call = OutgoingCall(peer, new_open(open_, payload, end=True))
+    try:
+        if len(payload.data) > MAX_DATA_BYTES:
+            await call.send(payload.data[MAX_DATA_BYTES:], end=True)
+        return await call.result()
+    finally:
+        call.cancel()
+
+
+class IncomingCall:
+    """One call that the other end opened. Exactly one of `close` and `fail` ends it."""
+
+    __slots__ = ("_on_cancel", "_peer", "_receiver", "_sender", "cancelled", "first", "number", "over")
+
+    def __init__(self, peer: Peer, frame: pb.Frame, on_cancel: Callable[[], None] | None = None) -> None:
+        self._peer = peer
+        self.first = frame
+        self.number = frame.call
+        self.over = False
+        self.cancelled = False
+        self._on_cancel = on_cancel
+        self._sender = _Sender(peer, self.number)
+        self._receiver = _Receiver(peer, self.number)
+        if frame.end:
+            self._receiver.end()
+        peer.accept(self.number, self._on_frame)
+
+    def _on_frame(self, frame: pb.Frame) -> None:
+        kind = frame.kind
+        if kind == pb.DATA:
+            self._receiver.put(frame)
+            if frame.end:
+                self._receiver.end()
+        elif kind == pb.WINDOW:
+            self._sender.grant(frame.credit)
+        elif kind == pb.HALF_CLOSE:
+            self._receiver.end()
+        elif kind == pb.CANCEL:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self.cancelled = True
+        self._finish()
+        if self._on_cancel is not None:
+            self._on_cancel()
+
+    def _finish(self) -> None:
+        self.over = True
+        self._peer.forget(self.number)
+        self._sender.stop()
+        self._receiver.end()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The request's payload in pieces, up to its end. Ends early when the caller cancels: see `cancelled`."""
+        yield self.first.data
+        while (frame := await self._receiver.next()) is not None:
+            yield frame.data
+
+    async def body(self, limit: int) -> bytes:
+        """The whole payload. Raises SwitchboardError PAYLOAD_TOO_LARGE beyond `limit` bytes."""
+        if self._receiver.ended and self.first.end:
+            data: bytes = self.first.data
+            if len(data) > limit:
+                raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes")
+            return data
+        parts: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > limit:
+                raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes")
+            parts.append(piece)
+        return b"".join(parts)
+
+    async def send(self, data: bytes, content_type: str = "") -> None:
+        """Send one piece of the answer; waits for credit. Does nothing once the call is over."""
+        await self._sender.send(data, content_type=content_type)
+
+    async def close(self, payload: Payload, processing_us: int = 0) -> None:
+        """End the call with a result; what does not fit in one frame goes ahead as DATA."""
+        data = payload.data
+        if len(data) > MAX_DATA_BYTES:
+            await self._sender.send(data[:-MAX_DATA_BYTES])
+            data = data[-MAX_DATA_BYTES:]
+        if self.over:
+            return
+        self._finish()
+        self._peer.send(
+            pb.Frame(
+                kind=pb.CLOSE,
+                call=self.number,
+                data=data,
+                content_type=payload.content_type,
+                data_type=payload.data_type,
+                processing_us=processing_us,
+            )
+        )
+
+    def fail(self, error: ErrorValue) -> None:
+        """End the call with an error. Does nothing once the call is over."""
+        if self.over:
+            return
+        self._finish()
+        self._peer.send(close_with(self.number, error))

@@ -1,0 +1,118 @@
+"""The one error table: code → gRPC status, HTTP status, who may try again; and the exception that carries an error."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from switchboard_wire.v1 import frames_pb2 as pb
+
+
+class Retry(Enum):
+    """What a router may do with a failed call while its deadline lasts."""
+
+    NEVER = "never"
+    ELSEWHERE = "elsewhere"  # another instance, when one is there
+    UNDELIVERED = "undelivered"  # when delivered=NO, or the call is idempotent
+    IDEMPOTENT = "idempotent"  # only when the call is idempotent
+    HELD = "held"  # wait for an instance
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the error table. grpc: number of the gRPC status code."""
+
+    grpc: int
+    http: int
+    retry: Retry
+
+
+# https://grpc.github.io/grpc/core/md_doc_statuscodes.html numbers the gRPC codes
+ERROR_TABLE: Final[Mapping[int, Row]] = {
+    pb.VALIDATION_FAILED: Row(3, 400, Retry.NEVER),
+    pb.INVALID_AGENT_ID: Row(3, 400, Retry.NEVER),
+    pb.UNAUTHENTICATED: Row(16, 401, Retry.NEVER),
+    pb.PERMISSION_DENIED: Row(7, 403, Retry.NEVER),
+    pb.AGENT_NOT_FOUND: Row(5, 404, Retry.NEVER),
+    pb.AGENT_ID_CONFLICT: Row(6, 409, Retry.NEVER),
+    pb.PAYLOAD_TOO_LARGE: Row(11, 413, Retry.NEVER),
+    pb.UNKNOWN_MESSAGE_TYPE: Row(12, 422, Retry.NEVER),
+    pb.OVERLOADED: Row(8, 429, Retry.ELSEWHERE),
+    pb.CANCELLED: Row(1, 499, Retry.NEVER),
+    pb.PROCESSING_ERROR: Row(2, 500, Retry.IDEMPOTENT),
+    pb.ROUTING_ERROR: Row(9, 508, Retry.NEVER),
+    pb.AGENT_OFFLINE: Row(14, 503, Retry.HELD),
+    pb.NODE_UNAVAILABLE: Row(14, 503, Retry.UNDELIVERED),
+    pb.CIRCUIT_OPEN: Row(14, 503, Retry.ELSEWHERE),
+    pb.DEADLINE_EXCEEDED: Row(4, 504, Retry.NEVER),
+    pb.INTERNAL_ERROR: Row(13, 500, Retry.NEVER),
+}
+_UNKNOWN: Final = ERROR_TABLE[pb.INTERNAL_ERROR]
+
+
+def row_of(code: int) -> Row:
+    """The row of a code; a code that this version does not know counts as an internal error."""
+    return ERROR_TABLE.get(code, _UNKNOWN)
+
+
+def name_of(code: int) -> str:
+    """The name of a code, as users see it."""
+    return pb.Code.Name(pb.Code.ValueType(code)) if code in ERROR_TABLE else "INTERNAL_ERROR"
+
+
+class SwitchboardError(Exception):
+    """A failed call, as every part of the product raises it and every edge translates it."""
+
+    def __init__(self, error: "ErrorValue") -> None:
+        super().__init__(f"{name_of(error.code)}: {error.message}")
+        self.error = error
+
+    @property
+    def code(self) -> str:
+        """Name of the code, for example `AGENT_NOT_FOUND`."""
+        return name_of(self.error.code)
+
+    @property
+    def message(self) -> str:
+        return self.error.message
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which another try makes sense, when the refusing side knows."""
+        return self.error.retry_after_ms / 1000 if self.error.retry_after_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorValue:
+    """An error as a plain value: what `Error` is on the wire."""
+
+    code: int
+    message: str
+    retry_after_ms: int = 0
+    delivered: int = pb.DELIVERED_NO
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def to_wire(self) -> pb.Error:
+        return pb.Error(
+            code=pb.Code.ValueType(self.code),
+            message=self.message,
+            retry_after_ms=self.retry_after_ms,
+            delivered=pb.Delivered.ValueType(self.delivered),
+            details=dict(self.details),
+        )
+
+    @staticmethod
+    def from_wire(error: pb.Error) -> "ErrorValue":
+        return ErrorValue(error.code, error.message, error.retry_after_ms, error.delivered, dict(error.details))
+
+
+def failure(
+    code: int, message: str, *, retry_after_ms: int = 0, delivered: int = pb.DELIVERED_NO, **details: str
+) -> SwitchboardError:
+    """The exception of one code; `details` are named values that help the caller."""
+    return SwitchboardError(ErrorValue(code, message, retry_after_ms, delivered, details))
+
+
+def close_with(call: int, error: ErrorValue) -> pb.Frame:
+    """The CLOSE frame that ends `call` with an error."""
+    return pb.Frame(kind=pb.CLOSE, call=call, error=error.to_wire())

@@ -1,0 +1,78 @@
+"""What waits to be written on one stream, and which of it goes into the next batch."""
+
+from collections import OrderedDict, deque
+
+from switchboard_wire.limits import MAX_BATCH_BYTES
+from switchboard_wire.v1 import frames_pb2 as pb
+
+# What one call may put into a batch before the next has its turn
+TURN_BYTES = 32 * 1024
+
+
+class Outbox:
+    """Frames in the order they were sent, taken as serialized batches of at most 256 KiB.
+
+    A batch holds everything that waits, when it fits. When it does not, calls take turns of 32 KiB, so that a long
+    answer never delays a short one by more than a batch; the frames of one call keep their order.
+    """
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames: list[pb.Frame] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def append(self, frame: pb.Frame) -> None:
+        self._frames.append(frame)
+
+    def take(self) -> bytes:
+        """The next batch, serialized; empty bytes when nothing waits."""
+        frames = self._frames
+        if not frames:
+            return b""
+        data = pb.Batch(frames=frames).SerializeToString()
+        if len(data) <= MAX_BATCH_BYTES:
+            self._frames = []
+            return data
+        chosen, self._frames = take_turns(frames, MAX_BATCH_BYTES)
+        return pb.Batch(frames=chosen).SerializeToString()
+
+    def drain(self) -> list[pb.Frame]:
+        """Everything that was never taken, for the owner of a broken stream."""
+        frames, self._frames = self._frames, []
+        return frames
+
+
+def take_turns(frames: list[pb.Frame], limit: int) -> tuple[list[pb.Frame], list[pb.Frame]]:
+    """Split into (a batch of at most `limit` bytes, but at least one frame; what stays, in its order)."""
+    waiting: OrderedDict[int, deque[tuple[int, pb.Frame, int]]] = OrderedDict()
+    for index, frame in enumerate(frames):
+        # 5 bytes: tag and length of the frame in its batch
+        waiting.setdefault(frame.call, deque()).append((index, frame, frame.ByteSize() + 5))
+    chosen: list[pb.Frame] = []
+    used = 0
+    while waiting:
+        call, queue = waiting.popitem(last=False)
+        turn = 0
+        while queue and turn < TURN_BYTES:
+            _, frame, size = queue[0]
+            if chosen and used + size > limit:
+                waiting[call] = queue
+                return chosen, _in_order(waiting)
+            queue.popleft()
+            chosen.append(frame)
+            used += size
+            turn += size
+        if queue:
+            waiting[call] = queue
+    return chosen, []
+
+
+def _in_order(waiting: OrderedDict[int, deque[tuple[int, pb.Frame, int]]]) -> list[pb.Frame]:
+    """What is left, those whose turn comes next first, so that the turns go on in the next batch."""
+    left: list[pb.Frame] = []
+    for queue in waiting.values():
+        left.extend(frame for _, frame, _ in queue)
+    return left

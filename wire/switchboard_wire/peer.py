@@ -1,0 +1,148 @@
+"""One end of a stream: it numbers calls, hands their frames to their owners, and queues what is to be written.
+
+Every hop of the product is built of it, whoever dialled: a client's session, a link, the host connection; and, without
+a stream in between, the local pairs by which REST and HTTP hosts join the same core.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from switchboard_wire.errors import ErrorValue, close_with
+from switchboard_wire.outbox import Outbox
+from switchboard_wire.v1 import frames_pb2 as pb
+
+# Called with each frame of one call. When the stream is lost first, the opener is handed a CLOSE with NODE_UNAVAILABLE
+# and the other end a CANCEL, so nobody has to know about streams.
+FrameHandler = Callable[[pb.Frame], None]
+
+
+class ProtocolError(Exception):
+    """The other end broke the rules of the stream; the stream must end."""
+
+
+class PeerEvents(Protocol):
+    """What the owner of a peer is told."""
+
+    def on_open(self, peer: "Peer", frame: pb.Frame) -> None:
+        """The other end opened a call: `peer.accept` it or close it."""
+
+    def on_control(self, peer: "Peer", frame: pb.Frame) -> None:
+        """A frame of no call: HELLO, AUTH, PEERS, GOAWAY, ASSIGN, HOSTED; PING with the other end's load."""
+
+    def on_lost(self, peer: "Peer") -> None:
+        """The stream is gone; every call was told before."""
+
+
+class Peer:
+    """One end of a stream of frames.
+
+    dialled: whether this end dialled; it opens odd calls, the other end even ones.
+    """
+
+    __slots__ = ("_dialled", "_next", "_wake", "calls", "events", "heard", "label", "lost", "outbox")
+
+    def __init__(self, events: PeerEvents, *, dialled: bool, label: str = "") -> None:
+        self.events = events
+        self.label = label
+        self.calls: dict[int, FrameHandler] = {}
+        self.outbox = Outbox()
+        self.heard = True
+        self.lost = False
+        self._dialled = dialled
+        self._next = 1 if dialled else 2
+        self._wake = asyncio.Event()
+
+    def open(self, frame: pb.Frame, handler: FrameHandler) -> int:
+        """Number and send an OPEN; `handler` gets the frames that come back, up to CLOSE. Returns the number."""
+        number = self._next
+        self._next = number + 2
+        frame.call = number
+        self.calls[number] = handler
+        self.send(frame)
+        return number
+
+    def accept(self, number: int, handler: FrameHandler) -> None:
+        """Take a call that the other end opened; `handler` gets its later frames, up to CANCEL."""
+        self.calls[number] = handler
+
+    def forget(self, number: int) -> None:
+        """The call is over; frames that still come for it are dropped."""
+        self.calls.pop(number, None)
+
+    def send(self, frame: pb.Frame) -> None:
+        """Queue one frame. Never blocks; on a lost peer it does nothing (its calls were told)."""
+        if self.lost:
+            return
+        outbox = self.outbox
+        if not outbox:
+            self._wake.set()
+        outbox.append(frame)
+
+    async def next_batch(self) -> bytes:
+        """Wait until something is queued and take the next batch."""
+        while not self.outbox:
+            self._wake.clear()
+            await self._wake.wait()
+        return self.outbox.take()
+
+    def receive(self, data: bytes) -> None:
+        """Hand the frames of one batch to their owners. Raises ProtocolError."""
+        self.heard = True
+        try:
+            frames = pb.Batch.FromString(data).frames
+        except DecodeError as error:
+            raise ProtocolError(f"not a batch of frames: {error}") from error
+        for frame in frames:
+            self.dispatch(frame)
+
+    def dispatch(self, frame: pb.Frame) -> None:
+        handler = self.calls.get(frame.call)
+        if handler is not None:
+            handler(frame)
+        elif frame.kind == pb.OPEN:
+            if frame.call == 0 or bool(frame.call & 1) == self._dialled:
+                raise ProtocolError(f"call {frame.call} has a number of this end's")
+            self.events.on_open(self, frame)
+        elif frame.call == 0:
+            self.events.on_control(self, frame)
+        # else: a late frame of a call that is over
+
+    def lose(self, reason: str) -> None:
+        """The stream is gone: tell every call, then the owner. A call whose OPEN was never written is delivered=NO."""
+        if self.lost:
+            return
+        self.lost = True
+        unwritten = {frame.call for frame in self.outbox.drain() if frame.kind == pb.OPEN}
+        calls, self.calls = self.calls, {}
+        for number, handler in calls.items():
+            if bool(number & 1) == self._dialled:
+                delivered = pb.DELIVERED_NO if number in unwritten else pb.DELIVERED_MAYBE
+                handler(close_with(number, ErrorValue(pb.NODE_UNAVAILABLE, reason, delivered=delivered)))
+            else:
+                handler(pb.Frame(kind=pb.CANCEL, call=number))
+        self.events.on_lost(self)
+
+
+class LocalPeer(Peer):
+    """A peer whose other end is in this process: frames change hands on the loop's next turn, unserialized."""
+
+    __slots__ = ("_loop", "_other")
+
+    def __init__(self, events: PeerEvents, *, dialled: bool, label: str = "") -> None:
+        super().__init__(events, dialled=dialled, label=label)
+        self._loop = asyncio.get_running_loop()
+        self._other: LocalPeer | None = None
+
+    def send(self, frame: pb.Frame) -> None:
+        if self._other is not None and not self.lost:
+            self._loop.call_soon(self._other.dispatch, frame)
+
+
+def local_pair(near: PeerEvents, far: PeerEvents, label: str = "") -> tuple[LocalPeer, LocalPeer]:
+    """Two peers joined without a stream: (the end that counts as having dialled, the other)."""
+    dialled, answered = LocalPeer(near, dialled=True, label=label), LocalPeer(far, dialled=False, label=label)
+    dialled._other, answered._other = answered, dialled
+    return dialled, answered

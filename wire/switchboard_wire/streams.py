@@ -1,0 +1,105 @@
+"""Pumps between a peer and a gRPC stream of bytes: one writer, one reader, a ping from either end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import grpc
+from grpc import aio
+
+from switchboard_wire.limits import CHANNEL_OPTIONS, PING_INTERVAL_S, SILENT_PINGS
+from switchboard_wire.peer import Peer, ProtocolError
+from switchboard_wire.v1 import frames_pb2 as pb
+
+_EOF: Any = aio.EOF  # type: ignore[attr-defined]
+
+
+class ByteStream(Protocol):
+    """A gRPC stream of raw bytes: `grpc.aio`'s stream-stream call at the client, its servicer context at the server."""
+
+    async def read(self) -> Any:
+        """The next message, or grpc.aio.EOF."""
+
+    async def write(self, message: Any) -> None:
+        """Put one message on the stream; waits while the transport is full."""
+
+
+class SilentError(Exception):
+    """Nothing came from the other end for so long that it counts as cut off."""
+
+
+LoadReport = Callable[[], pb.Load]
+
+
+async def run_stream(peer: Peer, stream: ByteStream, load: LoadReport | None = None) -> str:
+    """Pump until the stream ends, then tell the peer. Returns the reason. load: what our pings carry."""
+    tasks = [
+        asyncio.create_task(_read(peer, stream)),
+        asyncio.create_task(_write(peer, stream)),
+        asyncio.create_task(_ping(peer, load)),
+    ]
+    reason = "the stream was cancelled"
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        reason = _reason(done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        peer.lose(f"{peer.label or 'the other end'}: {reason}")
+    return reason
+
+
+async def _read(peer: Peer, stream: ByteStream) -> None:
+    while (data := await stream.read()) is not _EOF:
+        peer.receive(data)
+
+
+async def _write(peer: Peer, stream: ByteStream) -> None:
+    while True:
+        await stream.write(await peer.next_batch())
+
+
+async def _ping(peer: Peer, load: LoadReport | None) -> None:
+    silent = 0
+    number = 0
+    while True:
+        number += 1
+        peer.send(pb.Frame(kind=pb.PING, ping=pb.Ping(number=number, load=load() if load else None)))
+        await asyncio.sleep(PING_INTERVAL_S)
+        silent = 0 if peer.heard else silent + 1
+        peer.heard = False
+        if silent >= SILENT_PINGS:
+            raise SilentError(f"silent for {SILENT_PINGS * PING_INTERVAL_S:.1f} s")
+
+
+def _reason(done: set[asyncio.Task[None]]) -> str:
+    for task in done:
+        error = task.exception()
+        if error is None:
+            continue
+        if isinstance(error, aio.AioRpcError):
+            return f"{error.code().name}: {error.details()}"
+        if isinstance(error, (ProtocolError, SilentError, asyncio.InvalidStateError, grpc.RpcError, aio.UsageError)):
+            return str(error) or type(error).__name__
+        if isinstance(error, asyncio.CancelledError):
+            return "cancelled"
+        raise error
+    return "closed by the other end"
+
+
+StreamHandler = Callable[[Any, Any], Awaitable[None]]
+
+
+def stream_service(methods: dict[str, StreamHandler]) -> list[Any]:
+    """Generic handlers of raw stream-stream methods, by full method name (`/package.Service/Method`)."""
+    services: dict[str, dict[str, Any]] = {}
+    for path, handler in methods.items():
+        _, service, method = path.split("/")
+        services.setdefault(service, {})[method] = grpc.stream_stream_rpc_method_handler(handler)
+    return [grpc.method_handlers_generic_handler(service, found) for service, found in services.items()]
+
+
+def open_channel(address: str) -> aio.Channel:
+    """A plain-text channel for one address; `unix:PATH` for a socket."""
+    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
