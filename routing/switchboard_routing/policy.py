@@ -1,0 +1,68 @@
+"""What routing knows of an Agent: plain values, made from its resource or from what a host announced."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
+
+
+class Strategy(Enum):
+    """How an instance is chosen among those that could answer."""
+
+    ROUND_ROBIN = "RoundRobin"
+    WEIGHTED_ROUND_ROBIN = "WeightedRoundRobin"
+    LEAST_CONNECTIONS = "LeastConnections"
+    RESPONSE_TIME = "ResponseTime"
+    CONSISTENT_HASH = "ConsistentHash"
+    RANDOM = "Random"
+    WEIGHTED_RANDOM = "WeightedRandom"
+
+
+class KeyAffinity(Enum):
+    """Whether calls with one key go to one instance."""
+
+    REQUIRED = "Required"
+    PREFERRED = "Preferred"
+    NONE = "None"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """attempts: in all, the first included."""
+
+    attempts: int = 3
+    per_try_timeout_s: float | None = None
+    initial_backoff_s: float = 0.05
+    max_backoff_s: float = 4.0
+    idempotent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Something that an agent can do; version is semantic."""
+
+    name: str
+    version: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPolicy:
+    """One Agent as the gateway routes to it.
+
+    nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
+    """
+
+    namespace: str
+    name: str
+    type: str
+    version: str = ""
+    description: str = ""
+    nodes: frozenset[str] | None = None
+    capabilities: tuple[Capability, ...] = ()
+    weight: int = 100
+    strategy: Strategy = Strategy.LEAST_CONNECTIONS
+    key_affinity: KeyAffinity = KeyAffinity.PREFERRED
+    timeout_s: float = 30.0
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
