@@ -1,0 +1,11 @@
+# The cluster, the images and the lock files. Included by the Makefile.
+CLUSTER_TOOL = $(PY) hack/cluster
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
+
+.PHONY: lock
+lock: ## Resolve the lock files anew: hashes, no index address
+	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv; }
+	@mkdir -p requirements
+	@for extra in operator sidecar gateway host cli; do echo "==> requirements/$$extra.txt"; \
+	  $(LOCK) --extra $$extra -o requirements/$$extra.txt; done
+	@echo "==> requirements/dev.txt"; $(LOCK) --all-extras --group dev -o requirements/dev.txt
