@@ -1,2 +1,1 @@
-"""The gateway: sessions and public APIs in, links to instances out, routing between them.
-"""
+"""The gateway: sessions and public APIs in, links to instances out, routing between them."""

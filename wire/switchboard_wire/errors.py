@@ -61,7 +61,13 @@ def name_of(code: int) -> str:
 
 
 class SwitchboardError(Exception):
-    """A failed call, as every part of the product raises it and every edge translates it."""
+    """A failed call, as every part of the product raises it and every edge translates it.
+
+    Each code has a subclass: SwitchboardError(ErrorValue(pb.OVERLOADED, …)) is an Overloaded.
+    """
+
+    def __new__(cls, error: "ErrorValue") -> "SwitchboardError":
+        return super().__new__(_CLASSES.get(error.code, cls) if cls is SwitchboardError else cls, error)
 
     def __init__(self, error: "ErrorValue") -> None:
         super().__init__(f"{name_of(error.code)}: {error.message}")
@@ -80,6 +86,103 @@ class SwitchboardError(Exception):
     def retry_after_s(self) -> float | None:
         """Seconds after which another try makes sense, when the refusing side knows."""
         return self.error.retry_after_ms / 1000 if self.error.retry_after_ms else None
+
+
+class InvalidMessage(SwitchboardError):
+    """The message itself is at fault: VALIDATION_FAILED, INVALID_AGENT_ID, PAYLOAD_TOO_LARGE, UNKNOWN_MESSAGE_TYPE."""
+
+
+class ValidationFailed(InvalidMessage):
+    """The payload does not fit what the handler takes."""
+
+
+class InvalidAgentId(InvalidMessage):
+    """The target is no agent id."""
+
+
+class PayloadTooLarge(InvalidMessage):
+    """The payload is larger than the Agent takes."""
+
+
+class UnknownMessageType(InvalidMessage):
+    """The agent has no such method or type of message."""
+
+
+class Unauthenticated(SwitchboardError):
+    """The caller's credential is missing or not valid."""
+
+
+class PermissionDenied(SwitchboardError):
+    """The caller may not do this."""
+
+
+class AgentNotFound(SwitchboardError):
+    """No Agent of that type or capability is declared."""
+
+
+class AgentIdConflict(SwitchboardError):
+    """Another agent has this id."""
+
+
+class Cancelled(SwitchboardError):
+    """The caller gave the call up."""
+
+
+class ProcessingError(SwitchboardError):
+    """The handler raised an exception."""
+
+
+class RoutingError(SwitchboardError):
+    """The call went in a loop, or over too many hops."""
+
+
+class Unavailable(SwitchboardError):
+    """Nobody could take the call now; another try later can succeed."""
+
+
+class Overloaded(Unavailable):
+    """Every instance that could take it is full."""
+
+
+class AgentOffline(Unavailable):
+    """The Agent is known, and no instance took the call in time."""
+
+
+class NodeUnavailable(Unavailable):
+    """The instance, or the way to it, was lost during the call."""
+
+
+class CircuitOpen(Unavailable):
+    """Every instance is left alone for a while after its failures."""
+
+
+class DeadlineExceeded(SwitchboardError):
+    """No answer within the time allowed."""
+
+
+class InternalError(SwitchboardError):
+    """A fault of Switchboard's own."""
+
+
+_CLASSES: Final[Mapping[int, type[SwitchboardError]]] = {
+    pb.VALIDATION_FAILED: ValidationFailed,
+    pb.INVALID_AGENT_ID: InvalidAgentId,
+    pb.UNAUTHENTICATED: Unauthenticated,
+    pb.PERMISSION_DENIED: PermissionDenied,
+    pb.AGENT_NOT_FOUND: AgentNotFound,
+    pb.AGENT_ID_CONFLICT: AgentIdConflict,
+    pb.PAYLOAD_TOO_LARGE: PayloadTooLarge,
+    pb.UNKNOWN_MESSAGE_TYPE: UnknownMessageType,
+    pb.OVERLOADED: Overloaded,
+    pb.CANCELLED: Cancelled,
+    pb.PROCESSING_ERROR: ProcessingError,
+    pb.ROUTING_ERROR: RoutingError,
+    pb.AGENT_OFFLINE: AgentOffline,
+    pb.NODE_UNAVAILABLE: NodeUnavailable,
+    pb.CIRCUIT_OPEN: CircuitOpen,
+    pb.DEADLINE_EXCEEDED: DeadlineExceeded,
+    pb.INTERNAL_ERROR: InternalError,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class PeerEvents(Protocol):
         """A frame of no call: HELLO, AUTH, PEERS, GOAWAY, ASSIGN, HOSTED; PING with the other end's load."""
 
     def on_lost(self, peer: "Peer") -> None:
-        """The stream is gone; every call was told before."""
+        """The stream is gone; its calls are told next, so that what they do about it no longer counts on this peer."""
 
 
 class Peer:
@@ -60,6 +60,10 @@ class Peer:
         number = self._next
         self._next = number + 2
         frame.call = number
+        if self.lost:
+            gone = ErrorValue(pb.NODE_UNAVAILABLE, f"{self.label or 'the other end'} is gone")
+            asyncio.get_running_loop().call_soon(handler, close_with(number, gone))
+            return number
         self.calls[number] = handler
         self.send(frame)
         return number
@@ -111,19 +115,19 @@ class Peer:
         # else: a late frame of a call that is over
 
     def lose(self, reason: str) -> None:
-        """The stream is gone: tell every call, then the owner. A call whose OPEN was never written is delivered=NO."""
+        """The stream is gone: tell the owner, then every call. A call whose OPEN was never written is delivered=NO."""
         if self.lost:
             return
         self.lost = True
         unwritten = {frame.call for frame in self.outbox.drain() if frame.kind == pb.OPEN}
         calls, self.calls = self.calls, {}
+        self.events.on_lost(self)
         for number, handler in calls.items():
             if bool(number & 1) == self._dialled:
                 delivered = pb.DELIVERED_NO if number in unwritten else pb.DELIVERED_MAYBE
                 handler(close_with(number, ErrorValue(pb.NODE_UNAVAILABLE, reason, delivered=delivered)))
             else:
                 handler(pb.Frame(kind=pb.CANCEL, call=number))
-        self.events.on_lost(self)
 
 
 class LocalPeer(Peer):

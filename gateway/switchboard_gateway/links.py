@@ -1,0 +1,97 @@
+"""The gateway's end of the links: instances come, announce what they host, call and go."""
+
+import logging
+from typing import Any
+
+from grpc import StatusCode
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.instances import Instance
+from switchboard_wire.errors import ErrorValue, close_with
+from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.names import LINK_METHOD
+from switchboard_wire.peer import Peer
+from switchboard_wire.streams import StreamHandler, run_stream
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.gateway.links")
+
+
+class Link:
+    """The events of one sidecar's peer."""
+
+    __slots__ = ("_core", "instance")
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self.instance: Instance | None = None
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        """An agent calls: it acts in its own namespace, under a type that its instance hosts."""
+        instance = self.instance
+        if instance is None:
+            peer.send(close_with(frame.call, ErrorValue(pb.UNAUTHENTICATED, "a link says HELLO before it calls")))
+            return
+        frame.open.source.namespace = instance.namespace
+        self._core.open_call(peer, frame, instance.namespace)
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        kind = frame.kind
+        if kind == pb.HELLO:
+            self._hello(peer, frame.hello)
+        elif self.instance is None:
+            return
+        elif kind == pb.PING:
+            if frame.ping.HasField("load"):
+                self.instance.load = frame.ping.load
+        elif kind == pb.HOSTED:
+            self._hosted(self.instance, frame.hosted)
+            self._core.instances_changed()
+        elif kind == pb.GOAWAY:
+            log.info("instance drains", extra={"instance": self.instance.name, "reason": frame.goaway.reason[:200]})
+            self.instance.draining = True
+            self._core.instances_changed()
+
+    def on_lost(self, peer: Peer) -> None:
+        if self.instance is not None:
+            log.info("instance left", extra={"instance": self.instance.name, "calls": len(peer.calls)})
+            self._core.remove_instance(self.instance)
+            self.instance = None
+
+    def _hello(self, peer: Peer, hello: pb.Hello) -> None:
+        if self.instance is not None:
+            return
+        instance = Instance(
+            peer=peer,
+            namespace=hello.namespace,
+            node=hello.node,
+            name=hello.instance,
+            zone=hello.zone,
+            concurrency=max(1, hello.capacity.concurrency),
+        )
+        self.instance = instance
+        peer.label = f"instance {hello.instance}"
+        self._hosted(instance, hello.hosted)
+        log.info("instance joined", extra={"instance": instance.name, "node": instance.node})
+        self._core.add_instance(instance)
+
+    def _hosted(self, instance: Instance, hosted: pb.Hosted) -> None:
+        instance.generation = hosted.generation
+        instance.all_hosted = tuple(hosted.agents)
+        instance.hosted = frozenset(agent.name for agent in hosted.agents if agent.state == pb.HOSTED_READY)
+
+
+def link_methods(core: Core, name: str) -> dict[str, StreamHandler]:
+    """The methods of the links port. name: this replica's, for the sidecar's log."""
+
+    async def link(_: Any, context: Any) -> None:
+        events = Link(core)
+        peer = Peer(events, dialled=False, label=context.peer())
+        hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=name)
+        peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
+        reason = await run_stream(peer, context)
+        log.debug("link ended", extra={"reason": reason})
+        if reason.startswith("not a batch"):
+            await context.abort(StatusCode.INVALID_ARGUMENT, reason)
+
+    return {LINK_METHOD: link}

@@ -1,0 +1,35 @@
+"""Prometheus metrics of the gateway's message path; labels are bounded by the number of Agents, never by keys."""
+
+from dataclasses import dataclass
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from switchboard_runtime.metrics import Counters, Histogram, MessageMetrics
+
+
+@dataclass(slots=True)
+class GatewayMetrics:
+    calls: Counters
+    seconds: dict[tuple[str, ...], Histogram]
+    retries: Counters
+    held: Counters
+    links: Counters
+    sessions: Counters
+
+    @staticmethod
+    def create(registry: CollectorRegistry = REGISTRY) -> "GatewayMetrics":
+        messages = MessageMetrics(registry)
+        return GatewayMetrics(
+            calls=messages.counter(
+                "switchboard_gateway_calls", "Calls that ended, by Agent and error code", "namespace", "agent", "code"
+            ),
+            seconds=messages.histogram(
+                "switchboard_gateway_call_seconds", "Time from a call's arrival to its end", "namespace", "agent"
+            ),
+            retries=messages.counter(
+                "switchboard_gateway_retries", "Attempts after the first, by Agent", "namespace", "agent"
+            ),
+            held=messages.gauge("switchboard_gateway_held_calls", "Calls that wait for an instance"),
+            links=messages.gauge("switchboard_gateway_links", "Links with sidecars"),
+            sessions=messages.gauge("switchboard_gateway_sessions", "Sessions of clients"),
+        )

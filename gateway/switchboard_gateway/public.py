@@ -1,0 +1,121 @@
+"""The public gRPC methods: sessions, and unary calls for clients without the SDK, as shells over the core."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from switchboard_gateway.core import Client, Core
+from switchboard_gateway.listing import list_agents
+from switchboard_wire.calls import OutgoingCall, Payload, call_unary, new_open
+from switchboard_wire.errors import ErrorValue, SwitchboardError, name_of, row_of
+from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.peer import Peer
+from switchboard_wire.streams import run_stream
+from switchboard_wire.v1 import frames_pb2 as pb
+from switchboard_wire.v1 import gateway_pb2 as api
+
+_STATUS: Final = {status.value[0]: status for status in grpc.StatusCode}
+ERROR_METADATA: Final = "switchboard-error-bin"  # the Error message, serialized
+CODE_METADATA: Final = "switchboard-code"
+
+
+class PublicApi:
+    """Handlers of service switchboard.v1.Gateway; raw bytes in and out."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._sessions = 0
+        self._local = core.attach_local("unary gRPC")
+
+    def handler(self) -> Any:
+        """The service, ready to be added to a server."""
+        return grpc.method_handlers_generic_handler(
+            "switchboard.v1.Gateway",
+            {
+                "Session": grpc.stream_stream_rpc_method_handler(self._session),
+                "Request": grpc.unary_unary_rpc_method_handler(self._request),
+                "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
+                "ListAgents": grpc.unary_unary_rpc_method_handler(self._list),
+            },
+        )
+
+    async def _session(self, _: Any, context: Any) -> None:
+        peer = Peer(Client(self._core, self._core.namespace), dialled=False, label=context.peer())
+        self._count(1)
+        try:
+            await run_stream(peer, context)
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._sessions += change
+        self._core.metrics.sessions.set((), self._sessions)
+
+    async def _request(self, data: bytes, context: Any) -> bytes:
+        message = await _read(data, context)
+        payload = Payload(message.data, message.content_type, message.data_type)
+        try:
+            close = await call_unary(self._local, _with_deadline(message.open, context), payload)
+        except SwitchboardError as error:
+            await abort(context, error.error)
+        return _answer(close, message.open).SerializeToString()
+
+    async def _stream(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        message = await _read(data, context)
+        payload = Payload(message.data, message.content_type, message.data_type)
+        call = OutgoingCall(self._local, new_open(_with_deadline(message.open, context), payload, end=True))
+        try:
+            if len(payload.data) > MAX_DATA_BYTES:
+                await call.send(payload.data[MAX_DATA_BYTES:], end=True)
+            async for frame in call.pieces():
+                yield api.Answer(data=frame.data, content_type=frame.content_type).SerializeToString()
+            yield _answer(await call.closed, message.open).SerializeToString()
+        except SwitchboardError as error:
+            await abort(context, error.error)
+        finally:
+            call.cancel()
+
+    async def _list(self, data: bytes, context: Any) -> bytes:
+        try:
+            request = api.ListAgentsRequest.FromString(data)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ListAgentsRequest")
+        return list_agents(self._core, request).SerializeToString()
+
+
+async def _read(data: bytes, context: Any) -> api.Message:
+    try:
+        return api.Message.FromString(data)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a switchboard.v1.Message")
+        raise
+
+
+def _with_deadline(opened: pb.Open, context: Any) -> pb.Open:
+    remaining = context.time_remaining()
+    if remaining is not None and (not opened.deadline_ms or remaining * 1000 < opened.deadline_ms):
+        opened.deadline_ms = max(1, int(remaining * 1000))
+    return opened
+
+
+def _answer(close: pb.Frame, opened: pb.Open) -> api.Answer:
+    return api.Answer(
+        data=close.data,
+        content_type=close.content_type,
+        data_type=close.data_type,
+        agent=opened.agent,
+        instance=close.instance,
+        processing_us=close.processing_us,
+        headers=close.headers,
+        message_id=opened.message_id,
+    )
+
+
+async def abort(context: Any, error: ErrorValue) -> NoReturn:
+    """End a gRPC call with the status of the error table; the whole Error goes in the trailing metadata."""
+    status = _STATUS[row_of(error.code).grpc]
+    trailing = ((CODE_METADATA, name_of(error.code)), (ERROR_METADATA, error.to_wire().SerializeToString()))
+    await context.abort(status, error.message, trailing)
+    raise AssertionError("abort returned")

@@ -1,0 +1,51 @@
+"""What the gateway is told from outside, read once at the start."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from switchboard_wire import names
+
+ENV_DIRECTORY = "SWITCHBOARD_DIRECTORY"  # kubernetes (the default), or announced
+ENV_BIND = "SWITCHBOARD_BIND"
+ENV_GRPC_PORT = "SWITCHBOARD_GRPC_PORT"
+ENV_HTTP_PORT = "SWITCHBOARD_HTTP_PORT"
+ENV_LINKS_PORT = "SWITCHBOARD_LINKS_PORT"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports."""
+
+    namespace: str = "default"
+    instance: str = "gateway"
+    announced: bool = False
+    bind: str = "0.0.0.0"
+    grpc_port: int = names.GATEWAY_GRPC_PORT
+    http_port: int = names.GATEWAY_HTTP_PORT
+    links_port: int = names.LINKS_PORT
+    ops_port: int = names.OPS_PORT
+
+    @staticmethod
+    def from_environment(environ: Mapping[str, str] = os.environ) -> "GatewaySettings":
+        """Read SWITCHBOARD_*. Raises ValueError, which names the variable."""
+        directory = environ.get(ENV_DIRECTORY, "kubernetes")
+        if directory not in ("kubernetes", "announced"):
+            raise ValueError(f"{ENV_DIRECTORY} is {directory!r}: say kubernetes or announced")
+        return GatewaySettings(
+            namespace=environ.get(names.ENV_NAMESPACE, "default"),
+            instance=environ.get(names.ENV_INSTANCE, "gateway"),
+            announced=directory == "announced",
+            bind=environ.get(ENV_BIND, "0.0.0.0"),
+            grpc_port=_port(environ, ENV_GRPC_PORT, names.GATEWAY_GRPC_PORT),
+            http_port=_port(environ, ENV_HTTP_PORT, names.GATEWAY_HTTP_PORT),
+            links_port=_port(environ, ENV_LINKS_PORT, names.LINKS_PORT),
+            ops_port=_port(environ, names.ENV_OPS_PORT, names.OPS_PORT),
+        )
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{name} is {text!r}: say a port between 0 and 65535")
+    return int(text)
