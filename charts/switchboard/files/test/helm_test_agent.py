@@ -1,0 +1,1 @@
+"""The agent of `helm test`: it answers with what it was sent."""

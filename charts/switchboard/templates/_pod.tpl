@@ -1,0 +1,113 @@
+{{/* What the pods of operator and gateway share. Each takes (dict "root" $ "values" .Values.gateway "component" "gateway"). */}}
+
+{{- define "switchboard.podMetadata" -}}
+{{- with .values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+labels:
+  {{- include "switchboard.labels" (set (omit . "more") "more" .values.podLabels) | nindent 2 }}
+{{- end }}
+
+{{/* Everything of the pod's spec but its containers */}}
+{{- define "switchboard.podSpec" -}}
+serviceAccountName: {{ include "switchboard.serviceAccount" . }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+{{- if .values.topologySpreadConstraints }}
+  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+  {{- $selector := include "switchboard.selector" . }}
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    # Of this revision's pods alone, so that a rolling update ends as even as it began
+    matchLabelKeys: [pod-template-hash]
+    labelSelector:
+      matchLabels:
+        {{- $selector | nindent 8 }}
+  {{- end }}
+{{- end }}
+volumes:
+  - name: tmp
+    emptyDir:
+      sizeLimit: 64Mi
+{{- end }}
+
+{{/* Everything of the container but its name, command, ports, lifecycle and the component's own environment */}}
+{{- define "switchboard.container" -}}
+image: {{ include "switchboard.image" (dict "root" .root "image" .values.image) | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+securityContext:
+  {{- toYaml .root.Values.securityContext | nindent 2 }}
+resources:
+  {{- toYaml .values.resources | nindent 2 }}
+startupProbe:
+  httpGet: {path: /livez, port: ops}
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /livez, port: ops}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: ops}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 2
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts:
+  - name: tmp
+    mountPath: /tmp
+{{- end }}
+
+{{- define "switchboard.env" -}}
+- name: SWITCHBOARD_NAMESPACE
+  valueFrom:
+    fieldRef: {fieldPath: metadata.namespace}
+- name: SWITCHBOARD_INSTANCE
+  valueFrom:
+    fieldRef: {fieldPath: metadata.name}
+- name: SWITCHBOARD_POD_UID
+  valueFrom:
+    fieldRef: {fieldPath: metadata.uid}
+- name: SWITCHBOARD_POD_IP
+  valueFrom:
+    fieldRef: {fieldPath: status.podIP}
+- name: SWITCHBOARD_GATEWAYS
+  value: {{ printf "switchboard-links.%s.svc:7410" (include "switchboard.namespace" .root) | quote }}
+- name: SWITCHBOARD_REGISTRIES
+  value: {{ printf "switchboard-registry.%s.svc:7420" (include "switchboard.namespace" .root) | quote }}
+- name: SWITCHBOARD_WATCH_NAMESPACES
+  value: {{ join "," .root.Values.watchNamespaces | quote }}
+- name: SWITCHBOARD_LOG_LEVEL
+  value: {{ .root.Values.log.level | quote }}
+- name: SWITCHBOARD_LOG_FORMAT
+  value: {{ .root.Values.log.format | quote }}
+{{- end }}

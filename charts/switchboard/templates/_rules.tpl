@@ -1,0 +1,76 @@
+{{/* What operator and gateway may do: every rule is one that the code needs. docs/reference/rbac.md says what for. */}}
+
+{{/* In every namespace that is served */}}
+{{- define "switchboard.operatorRules" -}}
+- apiGroups: [switchboard.dev]
+  resources: [agents]
+  verbs: [get, list, watch]
+# The operator makes, changes and takes away the AgentNode of an Agent with an inline node
+- apiGroups: [switchboard.dev]
+  resources: [agentnodes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [switchboard.dev]
+  resources: [agents/status, agentnodes/status]
+  verbs: [get, patch]
+- apiGroups: [switchboard.dev]
+  resources: [agentnodes/scale]
+  verbs: [get, patch]
+# Where OwnerReferencesPermissionEnforcement is on, owning an object needs this of the owner
+- apiGroups: [switchboard.dev]
+  resources: [agents/finalizers, agentnodes/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+# patch: the cost of deleting a pod, before a pool shrinks
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* In the operator's own namespace: the Lease that decides which replica writes */}}
+{{- define "switchboard.operatorOwnRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [switchboard-operator]
+  verbs: [get, update, patch]
+# A name cannot restrict create
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+{{- end }}
+
+{{/* In every namespace that is served: reads alone */}}
+{{- define "switchboard.gatewayRules" -}}
+- apiGroups: [switchboard.dev]
+  resources: [agents, agentnodes]
+  verbs: [list, watch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end }}
+
+{{/* In the gateway's own namespace: its own zone, from the slices of switchboard-links */}}
+{{- define "switchboard.gatewayOwnRules" -}}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end }}
