@@ -9,17 +9,10 @@ from switchboard.resources.agent import (
     Agent,
     AgentSpec,
     AgentStatus,
-    Capability,
-    CircuitBreaker,
-    Handler,
-    HttpHandler,
     LabelSelector,
     LabelSelectorRequirement,
-    LoadBalancing,
     LocalReference,
-    PythonHandler,
-    Retries,
-    Topic,
+    is_agent_type,
 )
 from switchboard.resources.agentnode import (
     AgentNode,
@@ -33,10 +26,13 @@ from switchboard.resources.agentnode import (
     ScalingBehavior,
     Sidecar,
     Source,
+    is_pool_name,
 )
 from switchboard.resources.base import Model, Rule, explain_faults
+from switchboard.resources.handler import Capability, Handler, HttpHandler, PythonHandler, Topic
 from switchboard.resources.meta import Condition, ObjectMeta
 from switchboard.resources.pod import Container, PodMetadata, PodSpec, PodTemplate, Resources
+from switchboard.resources.policy import CircuitBreaker, LoadBalancing, Retries
 
 __all__ = [
     "Agent",
@@ -74,4 +70,6 @@ __all__ = [
     "Source",
     "Topic",
     "explain_faults",
+    "is_agent_type",
+    "is_pool_name",
 ]

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from switchboard.resources.agentnode import AgentNodeSpec, is_pool_name
-from switchboard.resources.base import Bool, Int, JsonObject, Model, NullsDropped, Rule, Unique
+from switchboard.resources.base import Int, Model, NullsDropped, Rule, Unique
 from switchboard.resources.fields import (
     DNS_1035,
     SEMVER,
+    VERSION_WORDS,
     Count,
     DnsName,
     LabelValue,
@@ -18,27 +19,10 @@ from switchboard.resources.fields import (
     VersionText,
     matches,
 )
+from switchboard.resources.handler import Capability, Handler, Topic
 from switchboard.resources.meta import Conditions, ObjectMeta
-from switchboard_wire.names import MAX_NAME_LENGTH, OPS_PORT, RESERVED_TYPES
-
-# module.path:attribute.path in ASCII, what the host imports.
-ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
-# An absolute path of RFC 3986 without query and fragment; {agent} is where the agent's type goes.
-HTTP_PATH = r"^/([A-Za-z0-9._~!$&()*+,;=:@%/-]|\{agent\})*$"
-# RFC 9110 token.
-HEADER = "^[A-Za-z0-9!#$%&*+.^_|~-]+$"
-CAPABILITY = "^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$"
-TOPIC = "^[A-Za-z0-9_.:=-]+$"
-
-Strategy = Literal[
-    "RoundRobin",
-    "WeightedRoundRobin",
-    "LeastConnections",
-    "ResponseTime",
-    "ConsistentHash",
-    "Random",
-    "WeightedRandom",
-]
+from switchboard.resources.policy import CircuitBreaker, LoadBalancing, Retries
+from switchboard_wire.names import MAX_NAME_LENGTH, RESERVED_TYPES
 
 
 def is_agent_type(text: str) -> bool:
@@ -55,7 +39,6 @@ _TYPE_WORDS = (
     f"must be a DNS label: at most {MAX_NAME_LENGTH} lower-case letters, digits and '-', a letter first and "
     f"no '-' last; reserved: {', '.join(sorted(RESERVED_TYPES))}"
 )
-_VERSION_WORDS = "must be a semantic version such as 1.2.0 (three numbers, in quotes where YAML would read a number)"
 
 
 class LocalReference(Model):
@@ -102,173 +85,6 @@ class LabelSelector(Model):
             "nodeSelector is empty: name at least one label in matchLabels or matchExpressions",
             lambda selector: bool(selector.match_labels or selector.match_expressions),
         ),
-    )
-
-
-class PythonHandler(Model):
-    """A handler that the stock host imports."""
-
-    entry: Annotated[str, StringConstraints(min_length=3, max_length=253)] = Field(
-        description="What to import: module:attribute, for example app:summarize."
-    )
-    config: JsonObject = Field(
-        default={},
-        description="Given to the handler as it is. Not for secrets: it can be read with the Agent.",
-        max_length=64,
-    )
-
-    rules = (
-        Rule(
-            f"self.entry.matches(r'{ENTRY}')",
-            "handler.python.entry must read module:attribute, for example app:summarize or package.module:Class.method",
-            lambda handler: matches(ENTRY, handler.entry),
-        ),
-    )
-
-
-class HttpHandler(Model):
-    """A handler behind any HTTP server in the pod, in any language."""
-
-    port: Int = Field(description="Port on which the server listens, in the pod.", ge=1, le=65535)
-    path: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(
-        default="/agents/{agent}/execute", description="Where messages are posted; {agent} stands for the agent's type."
-    )
-
-    rules = (
-        Rule(
-            f"self.path.matches(r'{HTTP_PATH}')",
-            "handler.http.path must be an absolute path without query, like /execute; {agent} is its only placeholder",
-            lambda handler: matches(HTTP_PATH, handler.path),
-        ),
-        Rule(
-            f"self.port != {OPS_PORT}",
-            f"handler.http.port {OPS_PORT} is the sidecar's: let the server listen on another port",
-            lambda handler: handler.port != OPS_PORT,
-        ),
-    )
-
-
-class Handler(Model):
-    """What answers the messages; when neither kind is named, the code registers itself."""
-
-    python: PythonHandler | None = Field(
-        default=None, description="A Python callable or class, imported by the stock host."
-    )
-    http: HttpHandler | None = Field(default=None, description="An HTTP server in the pod, in any language.")
-
-    rules = (
-        Rule(
-            "!has(self.python) || !has(self.http)",
-            "handler: python and http exclude each other, remove one (neither: the code registers the agent itself)",
-            lambda handler: handler.python is None or handler.http is None,
-        ),
-    )
-
-
-class Capability(Model):
-    """Something that the agent can do, by which callers find it."""
-
-    name: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
-        description="Name of the capability, for example summarize."
-    )
-    version: VersionText = Field(default="1.0.0", description="Semantic version of the capability.")
-    description: Annotated[str, StringConstraints(max_length=1024)] = Field(
-        default="", description="What it does, in a line."
-    )
-    input_schema: JsonObject = Field(default={}, description="JSON Schema of the input.", max_length=64)
-    output_schema: JsonObject = Field(default={}, description="JSON Schema of the output.", max_length=64)
-    tags: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=63)], ...], Unique()] = Field(
-        default=(), description="Words to search by.", max_length=32
-    )
-
-    rules = (
-        Rule(
-            f"self.name.matches('{CAPABILITY}')",
-            "capabilities: name must be lower-case letters, digits, '-', '_' and '.', a letter or digit first and last",
-            lambda capability: matches(CAPABILITY, capability.name),
-        ),
-        Rule(
-            f"self.version.matches(r'{SEMVER}')",
-            f"capabilities: version {_VERSION_WORDS}",
-            lambda capability: matches(SEMVER, capability.version),
-        ),
-    )
-
-
-class Topic(Model):
-    """A topic to which the agent is subscribed."""
-
-    type: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=TOPIC)] = Field(
-        description="Type of the topic, or how it begins."
-    )
-    match: Literal["Exact", "Prefix"] = Field(
-        default="Exact", description="Exact, or Prefix: every type that begins so."
-    )
-
-
-class LoadBalancing(Model):
-    """How an instance is chosen."""
-
-    strategy: Strategy = Field(
-        default="LeastConnections", description="How to choose among the instances that can serve."
-    )
-    hash_on: Literal["Key", "Header"] = Field(
-        default="Key",
-        description="What ConsistentHash hashes: Key, the agent id's key; Header, the header that is named.",
-    )
-    header: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=HEADER)] | None = Field(
-        default=None, description="Header to hash when hashOn is Header."
-    )
-    key_affinity: Literal["Preferred", "Required", "None"] = Field(
-        default="Preferred",
-        description="Whether calls with one key stay on one instance: Preferred, unless it is overloaded; Required, "
-        "as long as it is ready; None.",
-    )
-
-    rules = (
-        Rule(
-            "(self.hashOn == 'Header') == has(self.header)",
-            "loadBalancing.header goes with hashOn: Header, set both or neither",
-            lambda balancing: (balancing.hash_on == "Header") == (balancing.header is not None),
-        ),
-    )
-
-
-class Retries(Model):
-    """What happens to a call that failed and may be tried elsewhere."""
-
-    attempts: Int = Field(
-        default=3, description="Tries in all, the first included; 1 switches retries off.", ge=1, le=10
-    )
-    per_try_timeout_seconds: Seconds | None = Field(
-        default=None, description="Time for one try. Without it a try has what is left of the call's time."
-    )
-    initial_backoff_ms: Int = Field(
-        default=50, description="Longest pause before the second try; it doubles.", ge=1, le=60000
-    )
-    max_backoff_ms: Int = Field(default=4000, description="Longest pause before any try.", ge=1, le=600000)
-    idempotent: Bool = Field(
-        default=False,
-        description="The handler may see a message twice without harm, so a call may be tried again even if it was "
-        "perhaps delivered.",
-    )
-
-    rules = (
-        Rule(
-            "self.initialBackoffMs <= self.maxBackoffMs",
-            "retries.initialBackoffMs must not be above retries.maxBackoffMs: lower the one or raise the other",
-            lambda retries: retries.initial_backoff_ms <= retries.max_backoff_ms,
-        ),
-    )
-
-
-class CircuitBreaker(Model):
-    """When an instance that keeps failing is left alone."""
-
-    consecutive_failures: Int = Field(default=5, description="Failures in a row that open the circuit.", ge=1, le=1000)
-    open_seconds: Int = Field(default=30, description="Time until a call is let through to try.", ge=1, le=3600)
-    successes_to_close: Int = Field(
-        default=3, description="Successes in a row that close the circuit again.", ge=1, le=100
     )
 
 
@@ -338,7 +154,7 @@ class AgentSpec(Model):
         ),
         Rule(
             f"self.version.matches(r'{SEMVER}')",
-            f"version {_VERSION_WORDS}",
+            f"version {VERSION_WORDS}",
             lambda spec: matches(SEMVER, spec.version),
         ),
         Rule(

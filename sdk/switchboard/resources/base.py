@@ -49,6 +49,13 @@ class Rule:
     holds: Callable[[Any], bool] | None
 
 
+def _say_what_the_api_server_checks(schema: dict[str, Any], model: type["Model"]) -> None:
+    if model.rules:
+        schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in model.rules]
+    if model.model_config.get("extra") == "allow":
+        schema["x-kubernetes-preserve-unknown-fields"] = True
+
+
 class Model(BaseModel):
     """A part of a manifest: immutable, camelCase on the wire, unknown fields refused.
 
@@ -62,6 +69,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
+        json_schema_extra=_say_what_the_api_server_checks,
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -91,7 +99,11 @@ class Model(BaseModel):
         written: dict[str, Any] = handler(self)
         for name, about in type(self).model_fields.items():
             key = about.alias or name
-            if key in written and written[key] in ((None,) if about.default is None else ([], {})):
+            if (
+                not about.is_required()
+                and key in written
+                and written[key] in ((None,) if about.default is None else ("", [], {}))
+            ):
                 del written[key]
         return written
 

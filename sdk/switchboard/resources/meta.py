@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from switchboard.resources.base import Int, Model, Unique
+from switchboard.resources.base import Model, Unique
 from switchboard.resources.fields import AnnotationMap, Count, LabelMap, Timestamp
 
 # What a message in status may hold: status is no log (see the write budget in docs/architecture.md).
@@ -19,7 +19,7 @@ class ObjectMeta(Model):
     name: str = Field(description="Name, unique in the namespace for the kind.", max_length=253)
     namespace: str | None = Field(default=None, description="Namespace of the object.", max_length=63)
     uid: str | None = Field(default=None, description="Identity that survives no deletion.", max_length=64)
-    generation: Int | None = Field(default=None, description="Counts the changes of spec.")
+    generation: Count | None = Field(default=None, description="Counts the changes of spec.")
     labels: LabelMap = Field(default={}, description="Labels.")
     annotations: AnnotationMap = Field(default={}, description="Annotations.")
 

@@ -1,0 +1,102 @@
+"""docs/reference/resources.md: every field of both kinds as tables, with the rules of the API server."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from crdgen.crd import Kind, build_crd
+from crdgen.schema import Schema
+from switchboard_wire import names
+
+INTRODUCTION = f"""
+Group and version `{names.API_VERSION}`. `kubectl explain agentnodes.spec` and `kubectl explain agents.spec` say the
+same beside your own cluster. Agents are written `agents.{names.GROUP}` where another product also has `agents`.
+Fields under `template` that are not listed are passed on to the pods as they are.
+"""
+
+
+def render_reference(kinds: Iterable[Kind], header: str) -> str:
+    """The whole document."""
+    parts = [f"<!-- {header} -->\n# Resources\n{INTRODUCTION}"]
+    for kind in kinds:
+        parts.extend(_render_kind(kind))
+    return "\n".join(parts)
+
+
+def _render_kind(kind: Kind) -> Iterator[str]:
+    version = build_crd(kind)["spec"]["versions"][0]
+    schema = version["schema"]["openAPIV3Schema"]
+    short = names.SHORT_NAMES[kind.kind]
+    yield f"## {kind.kind}\n\n{schema['description']}\n\n`kubectl get {kind.plural}.{names.GROUP}`, short `{short}`.\n"
+    if kind.selectable:
+        fields = ", ".join(f"`{path.removeprefix('.')}`" for path in kind.selectable)
+        yield f"Field selectors: {fields}.\n"
+    yield from _render_rules(schema)
+    for part in ("spec", "status"):
+        yield from _render_object(part, schema["properties"][part], own_pool=kind.kind == names.AGENT)
+
+
+def _render_object(path: str, schema: Schema, *, own_pool: bool) -> Iterator[str]:
+    """The table of one object, then those of the objects inside it."""
+    yield f"### {path}\n"
+    if own_pool and path == "spec.node":
+        yield f"As the [spec of an {names.AGENT_NODE}](#{names.AGENT_NODE.lower()}).\n"
+        return
+    required = set(schema.get("required", ()))
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in schema["properties"].items():
+        default = "required" if name in required else _show_default(field)
+        rows.append(f"| `{name}` | {_show_type(field)} | {default} | {_escape(field['description'])} |")
+    yield "\n".join(rows) + "\n"
+    yield from _render_rules(schema)
+    for name, field in schema["properties"].items():
+        inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
+        if "properties" in inner:
+            yield from _render_object(f"{path}.{name}{suffix}", inner, own_pool=own_pool)
+
+
+def _render_rules(schema: Schema) -> Iterator[str]:
+    rules = schema.get("x-kubernetes-validations", ())
+    if rules:
+        listed = "\n".join(f"* {rule['message']}\n  `{rule['rule']}`" for rule in rules)
+        yield f"Refused, with this message, unless the rule holds:\n\n{listed}\n"
+
+
+def _show_type(field: Schema) -> str:
+    if "enum" in field:
+        return _escape(" or ".join(f"`{value}`" for value in field["enum"]))
+    if field.get("x-kubernetes-int-or-string"):
+        return "quantity"
+    kind = field["type"]
+    if kind == "array":
+        unique = ""
+        if keys := field.get("x-kubernetes-list-map-keys"):
+            unique = f", unique by {' and '.join(keys)}"
+        elif field.get("x-kubernetes-list-type") == "set":
+            unique = ", unique"
+        return f"list of {_show_type(field['items'])}, at most {field['maxItems']}{unique}"
+    if "additionalProperties" in field:
+        return f"map to {_show_type(field['additionalProperties'])}, at most {field['maxProperties']}"
+    if kind == "object":
+        return "object" if "properties" in field else "any object"
+    return f"{kind}{_show_bounds(field)}"
+
+
+def _show_bounds(field: Schema) -> str:
+    if field.get("format") == "date-time":
+        return ", a time in UTC"
+    if "maximum" in field:
+        return f", {field['minimum']} to {field['maximum']}"
+    if "maxLength" in field:
+        return f", at most {field['maxLength']}"
+    return ""
+
+
+def _show_default(field: Schema) -> str:
+    default: Any = field.get("default")
+    if default is None or default in ({}, ""):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
