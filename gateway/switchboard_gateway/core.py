@@ -6,7 +6,7 @@ One event loop owns it. Transports connect as peers (sessions, links) or through
 import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.instances import Instance, Route, Table, announced_policies
@@ -45,6 +45,7 @@ class Core:
         self.held_bytes = 0
         self._announced = announced
         self._declared: list[AgentPolicy] = []
+        self._zones: Mapping[str, str] = {}
 
     # Clients
 
@@ -69,6 +70,10 @@ class Core:
     # Instances
 
     def add_instance(self, instance: Instance) -> None:
+        """Take an instance that said HELLO; one link per pod, so an older one of the same pod no longer counts."""
+        for other in [o for o in self.table.instances.values() if o.pod_uid == instance.pod_uid and o.pod_uid]:
+            del self.table.instances[id(other.peer)]
+        instance.zone = self._zones.get(instance.pod_uid) or instance.zone
         self.table.instances[id(instance.peer)] = instance
         self.metrics.links.set((), len(self.table.instances))
         self.instances_changed()
@@ -91,6 +96,12 @@ class Core:
         self._declared = list(policies)
         self._rebuild()
         self._release()
+
+    def set_zones(self, zones: Mapping[str, str]) -> None:
+        """Take pod UID → zone; instances that are not in it keep the zone they announced."""
+        for instance in self.table.instances.values():
+            instance.zone = zones.get(instance.pod_uid) or instance.zone
+        self._zones = zones
 
     def _rebuild(self) -> None:
         policies = list(self._declared)

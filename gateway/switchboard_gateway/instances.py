@@ -24,6 +24,7 @@ class Instance:
     namespace: str
     node: str
     name: str
+    pod_uid: str = ""
     zone: str = ""
     concurrency: int = 16
     weight: float = 100.0

@@ -66,6 +66,7 @@ class Link:
             namespace=hello.namespace,
             node=hello.node,
             name=hello.instance,
+            pod_uid=hello.pod_uid,
             zone=hello.zone,
             concurrency=max(1, hello.capacity.concurrency),
         )

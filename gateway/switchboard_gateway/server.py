@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from grpc import aio
 
@@ -11,6 +12,7 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.links import link_methods
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
+from switchboard_gateway.rest import serve_rest
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire.limits import SERVER_OPTIONS
@@ -18,21 +20,78 @@ from switchboard_wire.streams import stream_service
 
 log = logging.getLogger("switchboard.gateway")
 
-# Streams get this long to end by themselves once they were told to
+# A gateway that starts is ready when all instances that are expected have linked, or after this time
+LINK_WAIT_S = 10.0
+# Endpoints of a gateway that stops are gone from its Service within this time on any healthy cluster
+LEAVE_S = 5.0
+# Calls that still run when clients have had their time
 STOP_GRACE_S = 1.0
+
+Readiness = Callable[[], str | None]
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain."""
+    """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close."""
     core = Core(settings.namespace, GatewayMetrics.create(), announced=settings.announced)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        ready = await enter(_directory(core, settings))
-        await enter(serve_ops(OpsRoutes(readiness=ready), settings.ops_port, settings.bind))
-        await enter(
-            _grpc(f"{settings.bind}:{settings.links_port}", stream_service(link_methods(core, settings.instance)))
-        )
+        directory_readiness = await enter(_directory(core, settings))
+
+        def readiness() -> str | None:
+            return "the gateway stops" if stop.is_set() else directory_readiness()
+
+        await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
+        links = stream_service(link_methods(core, settings.instance))
+        await enter(_grpc(f"{settings.bind}:{settings.links_port}", links))
         await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core).handler()]))
-        log.info("gateway serves", extra={"grpc": settings.grpc_port, "links": settings.links_port})
+        await enter(serve_rest(core, settings.bind, settings.http_port))
+        ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
+        log.info("gateway serves", extra=ports)
         await stop.wait()
         log.info("gateway stops")
+        if not settings.announced:
+            await asyncio.sleep(LEAVE_S)
+
+
+@contextlib.asynccontextmanager
+async def _grpc(address: str, handlers: Sequence[Any]) -> AsyncIterator[None]:
+    server = aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers(tuple(handlers))
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(STOP_GRACE_S)
+
+
+@contextlib.asynccontextmanager
+async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Readiness]:
+    """Keep the core's directory while open; yields why the gateway is not ready yet, or None."""
+    if settings.announced:
+        yield lambda: None
+        return
+    # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
+    from switchboard_gateway.cluster_directory import ClusterDirectory
+    from switchboard_kube import connect
+
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    async with connect() as kube:
+        directory = ClusterDirectory(kube, core)
+        watching = asyncio.create_task(directory.run())
+        all_linked = False
+
+        def readiness() -> str | None:
+            nonlocal all_linked
+            if not directory.is_synced:
+                return "Agents, AgentNodes and EndpointSlices are not listed yet"
+            missing = directory.expected_pods() - {i.pod_uid for i in list(core.table.instances.values())}
+            all_linked = all_linked or not missing or clock() - started > LINK_WAIT_S
+            return None if all_linked else f"{len(missing)} instances have not linked yet"
+
+        try:
+            yield readiness
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)

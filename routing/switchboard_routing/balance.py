@@ -46,7 +46,7 @@ class Balancer(Generic[C]):
         self._credits: dict[str, float] = {}
 
     def choose(self, strategy: Strategy, candidates: Sequence[C], key: str, affinity: KeyAffinity) -> C:
-        """One of `candidates`, which must not be empty. A call with a key stays with its instance as `affinity` says."""
+        """One of `candidates`, of which there is at least one. A call with a key stays where `affinity` says."""
         if len(candidates) == 1:
             return candidates[0]
         if key and affinity is not KeyAffinity.NONE:
@@ -79,7 +79,7 @@ class Balancer(Generic[C]):
         return candidates[-1]
 
     def _smooth(self, candidates: Sequence[C]) -> C:
-        """Smooth weighted round robin (nginx, ngx_http_upstream_round_robin, 2012): shares by weight, never in bursts."""
+        """Smooth weighted round robin (nginx upstream module, 2012): shares by weight, never in bursts."""
         total = sum(candidate.weight for candidate in candidates)
         if total <= 0:
             return self._round_robin(candidates)

@@ -1,0 +1,41 @@
+"""`python -m switchboard_gateway`: run a gateway as its environment says."""
+
+import argparse
+import functools
+import sys
+
+from switchboard_gateway.server import serve
+from switchboard_gateway.settings import GatewaySettings
+from switchboard_runtime.process import run_component
+
+HELP = """Run a Switchboard gateway. It is configured by the environment:
+
+  SWITCHBOARD_NAMESPACE    namespace of targets that name none (default)
+  SWITCHBOARD_INSTANCE     name of this replica
+  SWITCHBOARD_DIRECTORY    kubernetes, or announced: every agent that hosts announce
+  SWITCHBOARD_BIND         address to listen on (0.0.0.0)
+  SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
+  SWITCHBOARD_HTTP_PORT    REST for clients (8080)
+  SWITCHBOARD_LINKS_PORT   links of sidecars (7410)
+  SWITCHBOARD_OPS_PORT     /livez /readyz /metrics (7490)
+  SWITCHBOARD_LOG_LEVEL    DEBUG, INFO, WARNING (INFO)
+  SWITCHBOARD_LOG_FORMAT   json or text (json)
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="switchboard_gateway", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    try:
+        settings = GatewaySettings.from_environment()
+    except ValueError as error:
+        sys.stderr.write(f"switchboard_gateway: {error}\n")
+        return 2
+    run_component("gateway", functools.partial(serve, settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The directory from Kubernetes: Agents and AgentNodes as they are declared, EndpointSlices for zones and membership.
+
+Watches feed plain dicts; `Declared` turns them into policies. With the API server away, the last known state counts.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from switchboard.resources import Agent, explain_faults
+from switchboard.resources.binding import bound_nodes, conflict_owners, type_of
+from switchboard_gateway.core import Core
+from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
+from switchboard_routing.policy import AgentPolicy, Capability, KeyAffinity, RetryPolicy, Strategy
+from switchboard_wire.names import NODE_LABEL
+
+log = logging.getLogger("switchboard.gateway.directory")
+
+# Events of one moment become one rebuild
+SETTLE_S = 0.02
+SLICES = Selector(labels=NODE_LABEL)
+
+Key = tuple[str, str]  # namespace, name
+
+
+@dataclass(slots=True)
+class Declared:
+    """What the watches have told. zones and expected: by pod UID, of pods that their EndpointSlices call ready."""
+
+    agents: dict[Key, Json] = field(default_factory=dict)
+    nodes: dict[Key, Json] = field(default_factory=dict)
+    slices: dict[Key, Json] = field(default_factory=dict)
+
+    def policies(self) -> list[AgentPolicy]:
+        """Every Agent that is valid and has its type for itself."""
+        labels: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
+        for (namespace, name), node in self.nodes.items():
+            labels[namespace][name] = node["metadata"].get("labels") or {}
+        by_namespace: dict[str, list[tuple[Agent, str]]] = defaultdict(list)
+        for (namespace, _), manifest in self.agents.items():
+            agent = _parse(manifest)
+            if agent is not None:
+                by_namespace[namespace].append((agent, manifest["metadata"].get("creationTimestamp", "")))
+        return [
+            _policy(agent, namespace, bound_nodes(agent, labels[namespace]))
+            for namespace, agents in by_namespace.items()
+            for agent in _without_conflicts(agents)
+        ]
+
+    def pods(self) -> dict[str, str]:
+        """UID → zone of every pod that an EndpointSlice calls ready."""
+        found: dict[str, str] = {}
+        for slice_ in self.slices.values():
+            for endpoint in slice_.get("endpoints") or ():
+                uid = (endpoint.get("targetRef") or {}).get("uid")
+                if uid and (endpoint.get("conditions") or {}).get("ready") is not False:
+                    found[uid] = endpoint.get("zone") or ""
+        return found
+
+
+def _parse(manifest: Json) -> Agent | None:
+    try:
+        return Agent.model_validate(manifest)
+    except ValidationError as error:  # stored under another version's rules: the operator says so in its status
+        name = manifest["metadata"].get("name")
+        log.warning("an Agent is not valid", extra={"agent": name, "faults": explain_faults(error)})
+        return None
+
+
+def _without_conflicts(agents: list[tuple[Agent, str]]) -> Iterable[Agent]:
+    losers = conflict_owners(agents)
+    return (agent for agent, _ in agents if agent.metadata.name not in losers)
+
+
+def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
+    spec, retries = agent.spec, agent.spec.retries
+    return AgentPolicy(
+        namespace=namespace,
+        name=agent.metadata.name,
+        type=type_of(agent),
+        version=spec.version,
+        description=spec.description,
+        nodes=nodes,
+        capabilities=tuple(Capability(c.name, c.version, c.description) for c in spec.capabilities),
+        weight=spec.weight,
+        strategy=Strategy(spec.load_balancing.strategy),
+        key_affinity=KeyAffinity(spec.load_balancing.key_affinity),
+        timeout_s=spec.timeout_seconds,
+        retries=RetryPolicy(
+            attempts=retries.attempts,
+            per_try_timeout_s=retries.per_try_timeout_seconds,
+            initial_backoff_s=retries.initial_backoff_ms / 1000,
+            max_backoff_s=retries.max_backoff_ms / 1000,
+            idempotent=retries.idempotent,
+        ),
+        max_payload_bytes=spec.max_payload_bytes,
+    )
+
+
+class ClusterDirectory:
+    """Keeps a core's directory as the API server has it."""
+
+    def __init__(self, kube: Kube, core: Core) -> None:
+        self._kube = kube
+        self._core = core
+        self._declared = Declared()
+        self._changed = asyncio.Event()
+        self._synced = {AGENTS: False, AGENT_NODES: False, ENDPOINT_SLICES: False}
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether every kind was listed once."""
+        return all(self._synced.values())
+
+    def expected_pods(self) -> set[str]:
+        """UIDs of the pods that should have a link."""
+        return set(self._declared.pods())
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        declared = self._declared
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(AGENTS, Selector(), declared.agents))
+            group.create_task(self._watch(AGENT_NODES, Selector(), declared.nodes))
+            group.create_task(self._watch(ENDPOINT_SLICES, SLICES, declared.slices))
+            group.create_task(self._publish())
+
+    async def _watch(self, resource: Resource, selector: Selector, into: dict[Key, Json]) -> None:
+        async for event in self._kube.watch(resource, selector):
+            self._take(event, into)
+            if event.type is EventType.SYNCED:
+                self._synced[resource] = True
+            self._changed.set()
+
+    @staticmethod
+    def _take(event: Event, into: dict[Key, Json]) -> None:
+        if event.type is EventType.SYNCED:
+            return
+        metadata = event.object["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        if event.type is EventType.APPLIED:
+            into[key] = event.object
+        else:
+            into.pop(key, None)
+
+    async def _publish(self) -> None:
+        last: list[AgentPolicy] | None = None
+        while True:
+            await self._changed.wait()
+            await asyncio.sleep(SETTLE_S)
+            self._changed.clear()
+            if not self.is_synced:
+                continue
+            self._core.set_zones(self._declared.pods())
+            policies = self._declared.policies()
+            if policies != last:
+                last = policies
+                self._core.set_directory(policies)
+                log.info("directory changed", extra={"agents": len(policies)})
