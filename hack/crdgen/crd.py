@@ -41,6 +41,9 @@ def _condition(kind: str, part: str) -> str:
     return f'.status.conditions[?(@.type=="{kind}")].{part}'
 
 
+# A bound that only says that the number is a JSON number is no news to a reader.
+UNLIMITED = 2**53
+
 AGE = Column("Age", ".metadata.creationTimestamp", "date")
 READY = Column("Ready", _condition("Ready", "status"))
 WHY = (
@@ -93,7 +96,7 @@ def build_crd(kind: Kind) -> dict[str, Any]:
         "name": names.VERSION,
         "served": True,
         "storage": True,
-        "schema": {"openAPIV3Schema": _root_schema(kind)},
+        "schema": {"openAPIV3Schema": _tell_limits(root_schema(kind))},
         "subresources": {"status": {}} | ({"scale": dict(kind.scale)} if kind.scale else {}),
         "additionalPrinterColumns": [column.to_wire() for column in kind.columns],
     }
@@ -119,7 +122,7 @@ def build_crd(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _root_schema(kind: Kind) -> Schema:
+def root_schema(kind: Kind) -> Schema:
     """The object's schema; what the API server itself defines (apiVersion, kind, metadata) is left to it."""
     schema = build_schema(kind.model)
     for name in ("apiVersion", "kind"):
@@ -131,3 +134,21 @@ def _root_schema(kind: Kind) -> Schema:
     if not schema["required"]:
         del schema["required"]
     return schema
+
+
+def _tell_limits(schema: Schema) -> Schema:
+    """The schema with defaults and ranges in the descriptions too, because ``kubectl explain`` shows neither."""
+    told = dict(schema)
+    words = [schema["description"]] if "description" in schema else []
+    if "minimum" in schema and schema["maximum"] < UNLIMITED:
+        words.append(f"From {schema['minimum']} to {schema['maximum']}.")
+    default = schema.get("default")
+    if default is not None and not isinstance(default, dict):
+        words.append(f"Defaults to {str(default).lower() if isinstance(default, bool) else default}.")
+    if "description" in schema:
+        told["description"] = " ".join(words)
+    if "properties" in schema:
+        told["properties"] = {name: _tell_limits(part) for name, part in schema["properties"].items()}
+    if "items" in schema:
+        told["items"] = _tell_limits(schema["items"])
+    return told

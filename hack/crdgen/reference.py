@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from crdgen.crd import Kind, build_crd
+from crdgen.crd import UNLIMITED, Kind, root_schema
 from crdgen.schema import Schema
 from switchboard_wire import names
 
@@ -12,6 +12,9 @@ Group and version `{names.API_VERSION}`. `kubectl explain agentnodes.spec` and `
 same beside your own cluster. Agents are written `agents.{names.GROUP}` where another product also has `agents`.
 Fields under `template` that are not listed are passed on to the pods as they are.
 """
+
+# The whole spec of the other kind.
+INLINE_POOL = "spec.node"
 
 
 def render_reference(kinds: Iterable[Kind], header: str) -> str:
@@ -23,8 +26,8 @@ def render_reference(kinds: Iterable[Kind], header: str) -> str:
 
 
 def _render_kind(kind: Kind) -> Iterator[str]:
-    version = build_crd(kind)["spec"]["versions"][0]
-    schema = version["schema"]["openAPIV3Schema"]
+    schema = root_schema(kind)
+    told: dict[str, str] = {}
     short = names.SHORT_NAMES[kind.kind]
     yield f"## {kind.kind}\n\n{schema['description']}\n\n`kubectl get {kind.plural}.{names.GROUP}`, short `{short}`.\n"
     if kind.selectable:
@@ -32,14 +35,18 @@ def _render_kind(kind: Kind) -> Iterator[str]:
         yield f"Field selectors: {fields}.\n"
     yield from _render_rules(schema)
     for part in ("spec", "status"):
-        yield from _render_object(part, schema["properties"][part], own_pool=kind.kind == names.AGENT)
+        yield from _render_object(part, schema["properties"][part], told)
 
 
-def _render_object(path: str, schema: Schema, *, own_pool: bool) -> Iterator[str]:
-    """The table of one object, then those of the objects inside it."""
+def _render_object(path: str, schema: Schema, told: dict[str, str]) -> Iterator[str]:
+    """The table of one object, then those of the objects inside it; ``told``: schema → where it is already."""
     yield f"### {path}\n"
-    if own_pool and path == "spec.node":
+    if path == INLINE_POOL:
         yield f"As the [spec of an {names.AGENT_NODE}](#{names.AGENT_NODE.lower()}).\n"
+        return
+    same = told.setdefault(repr(schema), path)
+    if same != path:
+        yield f"As `{same}`.\n"
         return
     required = set(schema.get("required", ()))
     rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
@@ -51,7 +58,7 @@ def _render_object(path: str, schema: Schema, *, own_pool: bool) -> Iterator[str
     for name, field in schema["properties"].items():
         inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
         if "properties" in inner:
-            yield from _render_object(f"{path}.{name}{suffix}", inner, own_pool=own_pool)
+            yield from _render_object(f"{path}.{name}{suffix}", inner, told)
 
 
 def _render_rules(schema: Schema) -> Iterator[str]:
@@ -85,15 +92,15 @@ def _show_bounds(field: Schema) -> str:
     if field.get("format") == "date-time":
         return ", a time in UTC"
     if "maximum" in field:
-        return f", {field['minimum']} to {field['maximum']}"
+        return f", {field['minimum']} to {field['maximum']}" if field["maximum"] < UNLIMITED else ""
     if "maxLength" in field:
-        return f", at most {field['maxLength']}"
+        return f" of at most {field['maxLength']}"
     return ""
 
 
 def _show_default(field: Schema) -> str:
     default: Any = field.get("default")
-    if default is None or default in ({}, ""):
+    if default is None or isinstance(default, dict):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 

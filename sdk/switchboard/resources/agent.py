@@ -124,7 +124,7 @@ class AgentSpec(Model):
     )
     weight: Int = Field(
         default=100,
-        description="Share of traffic among the Agents of one type, 0 to 1000; 0 takes none.",
+        description="Share of traffic among the Agents of one type; 0 takes none.",
         ge=0,
         le=1000,
     )

@@ -25,7 +25,9 @@ class LoadBalancing(Model):
     """How an instance is chosen."""
 
     strategy: Strategy = Field(
-        default="LeastConnections", description="How to choose among the instances that can serve."
+        default="LeastConnections",
+        description="How to choose among the instances that can serve: RoundRobin, WeightedRoundRobin, "
+        "LeastConnections, ResponseTime (latency times calls in flight), ConsistentHash, Random or WeightedRandom.",
     )
     hash_on: Literal["Key", "Header"] = Field(
         default="Key",
