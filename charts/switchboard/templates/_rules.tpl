@@ -41,9 +41,6 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [create, patch]
 {{- end }}
 
 {{/* In the operator's own namespace: the Lease that decides which replica writes */}}

@@ -1,0 +1,458 @@
+"""What helm makes of the chart, without a cluster."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from switchboard_wire import names
+
+pytestmark = pytest.mark.integration
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+
+NAMESPACE = "mesh-system"  # conftest.py renders into it
+OPERATOR, GATEWAY = "switchboard-operator", "switchboard-gateway"
+WRITES = frozenset({"get", "list", "watch", "create", "patch", "delete"})
+READS = frozenset({"get", "list", "watch"})
+
+EVERYTHING_ON = {
+    "networkPolicy": {"enabled": True},
+    "metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}},
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mine"}}],
+}
+
+
+def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    found = [item for item in manifests if (item["kind"], item["metadata"]["name"]) == (kind, name)]
+    assert len(found) == 1, f"{len(found)} objects are {kind} {name}"
+    return found[0]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Every pod's name and spec, of Deployments and alone."""
+    for item in manifests:
+        if item["kind"] == "Deployment":
+            yield item["metadata"]["name"], item["spec"]["template"]["spec"]
+        elif item["kind"] == "Pod":
+            yield item["metadata"]["name"], item["spec"]
+
+
+def container(manifests: list[Manifest], deployment: str) -> Manifest:
+    (only,) = one(manifests, "Deployment", deployment)["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def environment(manifests: list[Manifest], deployment: str) -> dict[str, Any]:
+    """Variable → its value, or the path of the pod's field."""
+    return {
+        entry["name"]: entry["value"] if "value" in entry else entry["valueFrom"]["fieldRef"]["fieldPath"]
+        for entry in container(manifests, deployment)["env"]
+    }
+
+
+def granted(manifests: list[Manifest], kind: str, name: str) -> dict[tuple[str, str], frozenset[str]]:
+    """(group, resource) → verbs of a role; what is narrowed to names has them in the resource: `leases/=name`."""
+    table: dict[tuple[str, str], frozenset[str]] = {}
+    for rule in one(manifests, kind, name)["rules"]:
+        suffix = "".join(f"={only}" for only in rule.get("resourceNames", []))
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                key = (group, resource + suffix)
+                assert key not in table, f"{key} is granted twice"
+                table[key] = frozenset(rule["verbs"])
+    return table
+
+
+def test_lint_is_strict(lint: Callable[[], tuple[int, str, str]]) -> None:
+    assert lint()[::2] == (0, "")
+
+
+def test_default_objects_are_these(render: Render) -> None:
+    kinds: dict[str, set[str]] = {}
+    for item in render():
+        kinds.setdefault(item["kind"], set()).add(item["metadata"]["name"])
+    assert kinds == {
+        "CustomResourceDefinition": {"agentnodes.switchboard.dev", "agents.switchboard.dev"},
+        "Deployment": {OPERATOR, GATEWAY},
+        "Service": {names.GATEWAY_SERVICE, names.LINKS_SERVICE, names.REGISTRY_SERVICE},
+        "ServiceAccount": {OPERATOR, GATEWAY},
+        "PodDisruptionBudget": {OPERATOR, GATEWAY},
+        "ClusterRole": {OPERATOR, GATEWAY, "switchboard-view", "switchboard-edit"},
+        "ClusterRoleBinding": {OPERATOR, GATEWAY},
+        "Role": {f"{OPERATOR}-own", f"{GATEWAY}-own"},
+        "RoleBinding": {f"{OPERATOR}-own", f"{GATEWAY}-own"},
+        "ConfigMap": {"switchboard-test-agent", "switchboard-test-client"},
+        "AgentNode": {"switchboard-test"},
+        "Agent": {"switchboard-test"},
+        "Pod": {"switchboard-test"},
+    }
+
+
+def test_services_have_the_names_and_ports_of_the_contract(render: Render) -> None:
+    manifests = render()
+    services = {item["metadata"]["name"]: item["spec"] for item in manifests if item["kind"] == "Service"}
+    targets = {
+        entry["name"]: entry["containerPort"]
+        for deployment in (OPERATOR, GATEWAY)
+        for entry in container(manifests, deployment)["ports"]
+    }
+    ports = {
+        name: {entry["name"]: (entry["port"], targets[entry["targetPort"]]) for entry in spec["ports"]}
+        for name, spec in services.items()
+    }
+    assert ports == {
+        names.GATEWAY_SERVICE: {
+            "grpc": (names.GATEWAY_GRPC_PORT, names.GATEWAY_GRPC_PORT),
+            "http": (80, names.GATEWAY_HTTP_PORT),
+        },
+        names.LINKS_SERVICE: {"links": (names.LINKS_PORT, names.LINKS_PORT)},
+        names.REGISTRY_SERVICE: {"registry": (names.REGISTRY_PORT, names.REGISTRY_PORT)},
+    }
+    assert targets["ops"] == names.OPS_PORT
+    for name in (names.LINKS_SERVICE, names.REGISTRY_SERVICE):
+        assert (services[name]["clusterIP"], services[name]["publishNotReadyAddresses"]) == ("None", True)
+    assert "publishNotReadyAddresses" not in services[names.GATEWAY_SERVICE]
+
+
+@pytest.mark.parametrize("deployment", [OPERATOR, GATEWAY])
+def test_every_selector_finds_the_pods_of_one_component(render: Render, deployment: str) -> None:
+    manifests = render(commonLabels={"team": "ai"}, **EVERYTHING_ON)
+    labels = one(manifests, "Deployment", deployment)["spec"]["template"]["metadata"]["labels"]
+    selectors = {
+        f"{item['kind']} {item['metadata']['name']}": selector_of(item)
+        for item in manifests
+        if item["kind"] in {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    }
+    matching = {name for name, selector in selectors.items() if selector.items() <= labels.items()}
+    services = {OPERATOR: {names.REGISTRY_SERVICE}, GATEWAY: {names.GATEWAY_SERVICE, names.LINKS_SERVICE}}[deployment]
+    assert matching == {
+        *(f"{kind} {deployment}" for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")),
+        *(f"Service {name}" for name in (*services, f"{deployment}-metrics")),
+    }
+    assert all("team" not in selector for selector in selectors.values())
+
+
+def selector_of(item: Manifest) -> dict[str, str]:
+    spec = item["spec"]
+    selector = spec["podSelector"] if item["kind"] == "NetworkPolicy" else spec["selector"]
+    found: dict[str, str] = selector.get("matchLabels", selector)
+    return found
+
+
+def test_the_operator_s_environment(render: Render) -> None:
+    manifests = render(watchNamespaces=["a", "b"], log={"level": "debug", "format": "text"}, image={"tag": "7"})
+    assert environment(manifests, OPERATOR) == {
+        names.ENV_NAMESPACE: "metadata.namespace",
+        names.ENV_INSTANCE: "metadata.name",
+        names.ENV_POD_UID: "metadata.uid",
+        names.ENV_POD_IP: "status.podIP",
+        names.ENV_GATEWAYS: f"{names.LINKS_SERVICE}.{NAMESPACE}.svc:{names.LINKS_PORT}",
+        names.ENV_REGISTRIES: f"{names.REGISTRY_SERVICE}.{NAMESPACE}.svc:{names.REGISTRY_PORT}",
+        names.ENV_SIDECAR_IMAGE: "localhost/switchboard/sidecar:7",
+        names.ENV_HOST_IMAGE: "localhost/switchboard/host:7",
+        names.ENV_IMAGE_PULL_POLICY: "IfNotPresent",
+        names.ENV_WATCH_NAMESPACES: "a,b",
+        names.ENV_LOG_LEVEL: "debug",
+        names.ENV_LOG_FORMAT: "text",
+    }
+
+
+def test_the_gateway_s_environment(render: Render) -> None:
+    manifests = render(gateway={"extraEnv": [{"name": "MINE", "value": "1"}]})
+    assert environment(manifests, GATEWAY) == {
+        names.ENV_NAMESPACE: "metadata.namespace",
+        names.ENV_INSTANCE: "metadata.name",
+        names.ENV_POD_UID: "metadata.uid",
+        names.ENV_POD_IP: "status.podIP",
+        names.ENV_GATEWAYS: f"{names.LINKS_SERVICE}.{NAMESPACE}.svc:{names.LINKS_PORT}",
+        names.ENV_REGISTRIES: f"{names.REGISTRY_SERVICE}.{NAMESPACE}.svc:{names.REGISTRY_PORT}",
+        names.ENV_WATCH_NAMESPACES: "",
+        names.ENV_LOG_LEVEL: "info",
+        names.ENV_LOG_FORMAT: "json",
+        "MINE": "1",
+    }
+
+
+def test_probes_are_on_the_ops_port(render: Render) -> None:
+    manifests = render()
+    for deployment in (OPERATOR, GATEWAY):
+        spec = container(manifests, deployment)
+        paths = {
+            probe: (spec[f"{probe}Probe"]["httpGet"]["path"], spec[f"{probe}Probe"]["httpGet"]["port"])
+            for probe in ("startup", "liveness", "readiness")
+        }
+        assert paths == {"startup": ("/livez", "ops"), "liveness": ("/livez", "ops"), "readiness": ("/readyz", "ops")}
+
+
+def test_a_pod_that_goes_has_time_after_its_sleep(render: Render) -> None:
+    spec = one(render(), "Deployment", GATEWAY)["spec"]["template"]["spec"]
+    sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] - sleep >= 45  # an agent's default drain and its margin
+
+
+def test_replicas_are_spread_over_zones_and_nodes(render: Render) -> None:
+    manifests = render()
+    for deployment in (OPERATOR, GATEWAY):
+        spec = one(manifests, "Deployment", deployment)["spec"]
+        spread = spec["template"]["spec"]["topologySpreadConstraints"]
+        assert [entry["topologyKey"] for entry in spread] == [names.ZONE_LABEL, "kubernetes.io/hostname"]
+        assert all(entry["labelSelector"] == spec["selector"] for entry in spread)
+
+
+# --- rights
+
+
+GATEWAY_RIGHTS = {
+    (names.GROUP, "agents"): frozenset({"list", "watch"}),
+    (names.GROUP, "agentnodes"): frozenset({"list", "watch"}),
+    ("discovery.k8s.io", "endpointslices"): frozenset({"list", "watch"}),
+}
+OPERATOR_RIGHTS = {
+    (names.GROUP, "agents"): READS,
+    (names.GROUP, "agentnodes"): WRITES,
+    (names.GROUP, "agents/status"): frozenset({"get", "patch"}),
+    (names.GROUP, "agentnodes/status"): frozenset({"get", "patch"}),
+    (names.GROUP, "agentnodes/scale"): frozenset({"get", "patch"}),
+    (names.GROUP, "agents/finalizers"): frozenset({"update"}),
+    (names.GROUP, "agentnodes/finalizers"): frozenset({"update"}),
+    ("apps", "deployments"): WRITES,
+    ("autoscaling", "horizontalpodautoscalers"): WRITES,
+    ("policy", "poddisruptionbudgets"): WRITES,
+    ("", "services"): WRITES,
+    ("", "serviceaccounts"): WRITES,
+    ("", "configmaps"): WRITES,
+    ("", "pods"): READS | {"patch"},
+    ("discovery.k8s.io", "endpointslices"): READS,
+    ("events.k8s.io", "events"): frozenset({"create", "patch"}),
+}
+
+
+def test_the_gateway_only_reads(render: Render) -> None:
+    manifests = render()
+    assert granted(manifests, "ClusterRole", GATEWAY) == GATEWAY_RIGHTS
+    slices = ("discovery.k8s.io", "endpointslices")
+    assert granted(manifests, "Role", f"{GATEWAY}-own") == {slices: GATEWAY_RIGHTS[slices]}
+
+
+def test_the_operator_has_these_rights_and_no_other(render: Render) -> None:
+    manifests = render()
+    assert granted(manifests, "ClusterRole", OPERATOR) == OPERATOR_RIGHTS
+    assert granted(manifests, "Role", f"{OPERATOR}-own") == {
+        ("coordination.k8s.io", f"leases={OPERATOR}"): frozenset({"get", "update", "patch"}),
+        ("coordination.k8s.io", "leases"): frozenset({"create"}),
+    }
+
+
+def test_no_role_has_a_wildcard_or_reads_secrets(render: Render) -> None:
+    roles = [item for item in render() if item["kind"] in {"Role", "ClusterRole"}]
+    words = {word for role in roles for rule in role["rules"] for part in rule.values() for word in part}
+    assert not words & {"*", "secrets", "pods/exec", "roles", "clusterroles", "bind", "escalate", "impersonate"}
+
+
+def test_a_namespaced_release_grants_nothing_elsewhere(render: Render) -> None:
+    manifests = render(watchNamespaces=["a", "b"], rbac={"namespaced": True}, crds={"enabled": False})
+    cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+    assert not [item for item in manifests if item["kind"] in cluster_wide]
+    for name, rights in ((OPERATOR, OPERATOR_RIGHTS), (GATEWAY, GATEWAY_RIGHTS)):
+        found = {item["metadata"]["namespace"]: item for item in manifests if is_role(item, name)}
+        assert set(found) == {"a", "b"}
+        assert all(granted([role], "Role", name) == rights for role in found.values())
+
+
+def is_role(item: Manifest, name: str) -> bool:
+    return bool(item["kind"] == "Role" and item["metadata"]["name"] == name)
+
+
+def test_every_binding_binds_a_role_that_is_there_to_an_account_that_is_there(render: Render) -> None:
+    accounts = {"operator": {"serviceAccount": {"name": "robot"}}}
+    manifests = render(watchNamespaces=["a"], rbac={"namespaced": True}, **accounts)
+    bindings = [item for item in manifests if item["kind"] == "RoleBinding"]
+    assert len(bindings) == 4
+    for binding in bindings:
+        (subject,) = binding["subjects"]
+        assert one(manifests, "ServiceAccount", subject["name"])["metadata"]["namespace"] == subject["namespace"]
+        roles = [item for item in manifests if is_role(item, binding["roleRef"]["name"])]
+        assert [role["metadata"]["namespace"] for role in roles] == [binding["metadata"]["namespace"]]
+    assert one(manifests, "Deployment", OPERATOR)["spec"]["template"]["spec"]["serviceAccountName"] == "robot"
+
+
+# --- what values change
+
+
+def test_an_image_is_pinned_by_its_digest(render: Render) -> None:
+    digest = "sha256:" + "a1" * 32
+    image = {"repository": "sb/gw", "tag": "1.2", "digest": digest}
+    manifests = render(image={"registry": "registry.example.com/ai/"}, gateway={"image": image})
+    assert container(manifests, GATEWAY)["image"] == f"registry.example.com/ai/sb/gw:1.2@{digest}"
+    assert container(manifests, OPERATOR)["image"].startswith("registry.example.com/ai/switchboard/operator:")
+
+
+def test_no_registry_leaves_the_repository_alone(render: Render) -> None:
+    manifests = render(image={"registry": "", "tag": "x"})
+    assert container(manifests, GATEWAY)["image"] == "switchboard/gateway:x"
+
+
+def test_common_labels_are_on_every_object_and_pod(render: Render) -> None:
+    mine = {"team": "ai", "app.kubernetes.io/part-of": "elsewhere"}
+    manifests = render(commonLabels=mine, crds={"enabled": False})
+    labels = [item["metadata"]["labels"] for item in manifests]
+    labels += [item["spec"]["template"]["metadata"]["labels"] for item in manifests if item["kind"] == "Deployment"]
+    assert all(found["team"] == "ai" for found in labels)
+    assert all(found["app.kubernetes.io/part-of"] == "switchboard" for found in labels)
+
+
+def test_a_namespace_of_one_s_own_holds_everything(render: Render) -> None:
+    manifests = render(namespaceOverride="elsewhere", crds={"enabled": False}, **EVERYTHING_ON)
+    manifests = [item for item in manifests if item["metadata"]["name"] != "mine"]
+    found = {item["metadata"].get("namespace") for item in manifests}
+    assert found == {"elsewhere", None}
+    assert {item["kind"] for item in manifests if "namespace" not in item["metadata"]} == {
+        "ClusterRole",
+        "ClusterRoleBinding",
+    }
+    assert NAMESPACE not in yaml.safe_dump_all(manifests)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_definitions_are_kept_as_asked(render: Render, keep: bool) -> None:
+    manifests = render(crds={"keep": keep})
+    for name in (names.AGENTS, names.AGENT_NODES):
+        crd = one(manifests, "CustomResourceDefinition", f"{name}.{names.GROUP}")
+        policy = (crd["metadata"].get("annotations") or {}).get("helm.sh/resource-policy")
+        assert policy == ("keep" if keep else None)
+
+
+def test_more_objects_are_rendered_as_templates(render: Render) -> None:
+    manifests = render(
+        extraObjects=[
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-map"}},
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text",
+        ]
+    )
+    assert one(manifests, "ConfigMap", "mesh-map")
+    assert one(manifests, "ConfigMap", "mesh-text")
+
+
+def test_policies_open_every_port_that_a_pod_serves(render: Render) -> None:
+    manifests = render(**EVERYTHING_ON)
+    for deployment in (OPERATOR, GATEWAY):
+        spec = one(manifests, "NetworkPolicy", deployment)["spec"]
+        opened = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+        assert opened == {port["name"] for port in container(manifests, deployment)["ports"]}
+        assert spec["policyTypes"] == ["Ingress"]
+
+
+def test_policies_let_agent_pods_link(render: Render) -> None:
+    manifests = render(**EVERYTHING_ON)
+    for deployment, port in ((OPERATOR, "registry"), (GATEWAY, "links")):
+        rules = one(manifests, "NetworkPolicy", deployment)["spec"]["ingress"]
+        (rule,) = [rule for rule in rules if rule["ports"] == [{"port": port}]]
+        agents = {"matchExpressions": [{"key": names.NODE_LABEL, "operator": "Exists"}]}
+        assert {"namespaceSelector": {}, "podSelector": agents} in rule["from"]
+
+
+def test_named_clients_and_the_test_alone_may_call(render: Render) -> None:
+    client = {"podSelector": {"matchLabels": {"app": "web"}}}
+    manifests = render(networkPolicy={"enabled": True, "clients": [client]})
+    rules = one(manifests, "NetworkPolicy", GATEWAY)["spec"]["ingress"]
+    (rule,) = [rule for rule in rules if {"port": "http"} in rule["ports"]]
+    mine, test = rule["from"]
+    assert mine == client
+    pod = one(manifests, "Pod", "switchboard-test")
+    assert test["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_monitors_find_what_they_scrape(render: Render) -> None:
+    manifests = render(**EVERYTHING_ON)
+    (endpoint,) = one(manifests, "PodMonitor", "switchboard-agents")["spec"]["podMetricsEndpoints"]
+    assert endpoint["portNumber"] == names.OPS_PORT
+    selector = one(manifests, "ServiceMonitor", "switchboard")["spec"]["selector"]["matchLabels"]
+    scraped = {
+        item["metadata"]["name"]
+        for item in manifests
+        if item["kind"] == "Service" and selector.items() <= item["metadata"]["labels"].items()
+    }
+    assert scraped == {f"{OPERATOR}-metrics", f"{GATEWAY}-metrics"}
+
+
+def test_the_test_s_agent_is_where_agents_are_served(render: Render) -> None:
+    manifests = render(watchNamespaces=["team-a", "team-b"])
+    assert one(manifests, "Agent", "switchboard-test")["metadata"]["namespace"] == "team-a"
+    (only,) = one(manifests, "Pod", "switchboard-test")["spec"]["containers"]
+    url = next(entry["value"] for entry in only["env"] if entry["name"] == "URL")
+    assert (
+        url
+        == f"http://{names.GATEWAY_SERVICE}.{NAMESPACE}.svc/api/v1/namespaces/team-a/agents/switchboard-test/execute"
+    )
+
+
+def test_what_the_test_makes_is_taken_away_however_it_ends(render: Render) -> None:
+    hooks = [item for item in render() if "helm.sh/hook" in item["metadata"].get("annotations", {})]
+    assert len(hooks) == 5
+    for item in hooks:
+        policies = set(item["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(","))
+        assert policies == {"before-hook-creation", "hook-succeeded", "hook-failed"}
+
+
+def test_without_the_test_there_are_no_hooks(render: Render) -> None:
+    assert "helm.sh/hook" not in yaml.safe_dump_all(render(test={"enabled": False}))
+
+
+# --- what is refused
+
+
+REFUSED = {
+    "a word for a number": ({"operator": {"replicas": "two"}}, "'/operator/replicas'"),
+    "a value that is not there": ({"gateway": {"replica": 3}}, "'/gateway': additional properties 'replica'"),
+    "a tag where a digest belongs": ({"host": {"image": {"digest": "1.0"}}}, "'/host/image/digest'"),
+    "roles for no namespace": ({"rbac": {"namespaced": True}}, "rbac.namespaced needs watchNamespaces"),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_with_the_field(
+    template: Callable[..., tuple[int, str, str]], values: dict[str, Any], message: str
+) -> None:
+    status, _, stderr = template(**values)
+    assert (status, message in stderr) == (1, True), stderr
+
+
+# --- Pod Security
+
+
+def violations(spec: Manifest) -> list[str]:
+    """What of a pod's spec offends the profile `restricted`."""
+    pod = spec.get("securityContext", {})
+    found = []
+    if pod.get("runAsNonRoot") is not True or pod.get("runAsUser") != 65532:
+        found.append("may run as root")
+    if pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
+        found.append("has no seccomp profile")
+    if any(spec.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
+        found.append("shares a namespace of the node")
+    for entry in spec["containers"] + spec.get("initContainers", []):
+        context = entry.get("securityContext", {})
+        wanted = {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        found += [f"{entry['name']}: {key}" for key, value in wanted.items() if context.get(key) != value]
+    allowed = {"name", "emptyDir", "configMap", "projected", "downwardAPI"}
+    found += [f"volume {volume['name']}" for volume in spec.get("volumes", []) if not set(volume) <= allowed]
+    return found
+
+
+def test_every_pod_is_restricted(render: Render) -> None:
+    found = {name: violations(spec) for name, spec in pods(render())}
+    assert found == {OPERATOR: [], GATEWAY: [], "switchboard-test": []}
+
+
+def test_every_container_asks_for_what_it_needs(render: Render) -> None:
+    for name, spec in pods(render()):
+        for entry in spec["containers"]:
+            assert set(entry["resources"]["requests"]) == {"cpu", "memory"}, name
+            assert entry["resources"]["limits"]["memory"], name
