@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from devcluster.faults import ClusterError
-from devcluster.settings import PROJECT
+from devcluster.settings import PROJECT, from_environment
 
 
 def main(argv: list[str]) -> int:
@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     top = argparse.ArgumentParser(prog="python3 hack/cluster", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("up", help="bring the cluster up, or repair it").set_defaults(command=run_up)
+    commands.add_parser("down", help="take it down").set_defaults(command=run_down)
     alone = commands.add_parser("control-plane", help="an API server alone, without root")
     alone.add_argument("action", choices=["up", "down"])
     alone.add_argument("--state", type=Path, default=PROJECT / "build" / "control-plane", help="its folder")
@@ -42,3 +44,15 @@ def run_control_plane(options: argparse.Namespace) -> None:
         rootless.stop(options.state)
     else:
         print(rootless.start(options.state, with_controllers=options.with_controllers))
+
+
+def run_up(options: argparse.Namespace) -> None:
+    from devcluster import local
+
+    local.up(local.locate(from_environment()), [])
+
+
+def run_down(options: argparse.Namespace) -> None:
+    from devcluster import local
+
+    local.down(local.locate(from_environment()))
