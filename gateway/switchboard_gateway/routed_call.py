@@ -4,7 +4,6 @@ Frames pass as they come; only numbers change. What could be needed for another 
 credit or answers, as gRPC's retry buffer does (gRFC A6).
 """
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from switchboard_gateway.instances import Instance
@@ -79,7 +78,7 @@ class RoutedCall:
         wanted = opened.deadline_ms / 1000
         policy = self._selected.route.policy
         timeout = wanted if wanted else policy.timeout_s
-        self._started = now = asyncio.get_running_loop().time()
+        self._started = now = core.now()
         self._deadline = now + timeout
         self._token = core.deadlines.add(timeout, self._expire)
         opened.hops += 1
@@ -106,12 +105,12 @@ class RoutedCall:
             return
         frame = self._frame
         if self._tries or self._refused:
-            remaining = self._deadline - asyncio.get_running_loop().time()
+            remaining = self._deadline - self._core.now()
             frame.open.deadline_ms = max(1, int(remaining * 1000))
             frame.open.attempt = self._tries + self._refused
         self._instance = instance
         instance.in_flight += 1
-        self._sent = asyncio.get_running_loop().time() if self._tries else self._started
+        self._sent = self._core.now() if self._tries else self._started
         self._link_call = instance.peer.open(frame, self._on_answer)
         if self._later:
             for later in self._later:
@@ -191,7 +190,7 @@ class RoutedCall:
         if frame.HasField("error"):
             self._failed(instance, ErrorValue.from_wire(frame.error))
             return
-        instance.answered(asyncio.get_running_loop().time() - self._sent)
+        instance.answered(self._core.now() - self._sent)
         frame.call = self._number
         frame.instance = instance.name
         self._client.send(frame)
@@ -220,7 +219,7 @@ class RoutedCall:
             refused=self._refused,
             idempotent=self._frame.open.idempotent,
             others=any(candidate not in self._tried for candidate in route.instances),
-            remaining_s=self._deadline - asyncio.get_running_loop().time(),
+            remaining_s=self._deadline - self._core.now(),
         )
         decision = decide(failure, route.policy.retries, self._core.rng)
         if decision.next is Next.GIVE_UP or not self._replayable:
@@ -286,4 +285,4 @@ class RoutedCall:
         histogram = metrics.seconds.get(key)
         if histogram is None:
             histogram = metrics.seconds[key] = Histogram()
-        histogram.observe(asyncio.get_running_loop().time() - self._started)
+        histogram.observe(self._core.now() - self._started)

@@ -60,12 +60,13 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._wheel = Wheel(self._loop.time())
+        self._now = self._loop.time
+        self._wheel = Wheel(self._now())
         self._ticking = False
 
     def add(self, delay_s: float, expire: Expire) -> Token:
         """Call `expire` on the loop after `delay_s`, up to 40 ms late."""
-        token = self._wheel.add(self._loop.time() + delay_s, expire)
+        token = self._wheel.add(self._now() + delay_s, expire)
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(SLOT_S, self._tick)
@@ -75,7 +76,7 @@ class Deadlines:
         self._wheel.remove(token)
 
     def _tick(self) -> None:
-        for expire in self._wheel.due(self._loop.time()):
+        for expire in self._wheel.due(self._now()):
             expire()
         self._ticking = bool(len(self._wheel))
         if self._ticking:

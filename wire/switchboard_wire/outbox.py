@@ -5,6 +5,9 @@ from collections import OrderedDict, deque
 from switchboard_wire.limits import MAX_BATCH_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
+# Without a bound, all calls in flight travel as one batch and every process on the way waits for it in turn: bounded,
+# the next process works on the first batch while this one fills the second. Smaller costs more gRPC messages.
+MAX_BATCH_FRAMES = 64
 # What one call may put into a batch before the next has its turn
 TURN_BYTES = 32 * 1024
 
@@ -12,7 +15,7 @@ TURN_BYTES = 32 * 1024
 class Outbox:
     """Frames in the order they were sent, taken as serialized batches of at most 256 KiB.
 
-    A batch holds everything that waits, when it fits. When it does not, calls take turns of 32 KiB, so that a long
+    A batch holds everything that waits, up to 64 frames, when it fits. When it does not, calls take turns of 32 KiB, so that a long
     answer never delays a short one by more than a batch; the frames of one call keep their order.
     """
 
@@ -32,10 +35,16 @@ class Outbox:
         frames = self._frames
         if not frames:
             return b""
-        data = pb.Batch(frames=frames).SerializeToString()
-        if len(data) <= MAX_BATCH_BYTES:
-            self._frames = []
-            return data
+        if len(frames) > MAX_BATCH_FRAMES:
+            data = pb.Batch(frames=frames[:MAX_BATCH_FRAMES]).SerializeToString()
+            if len(data) <= MAX_BATCH_BYTES:
+                self._frames = frames[MAX_BATCH_FRAMES:]
+                return data
+        else:
+            data = pb.Batch(frames=frames).SerializeToString()
+            if len(data) <= MAX_BATCH_BYTES:
+                self._frames = []
+                return data
         chosen, self._frames = take_turns(frames, MAX_BATCH_BYTES)
         return pb.Batch(frames=chosen).SerializeToString()
 
