@@ -33,6 +33,11 @@ app.kubernetes.io/component: {{ .component }}
 {{- with .image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/* Where the gateway looks for an agent whose caller names no namespace */}}
+{{- define "switchboard.defaultNamespace" -}}
+{{ .Values.gateway.defaultNamespace | default (first .Values.watchNamespaces) | default "default" }}
+{{- end }}
+
 {{/* Namespaces that get Roles of their own, as a JSON list; fails on a contradiction */}}
 {{- define "switchboard.roleNamespaces" -}}
 {{- if not .Values.watchNamespaces }}

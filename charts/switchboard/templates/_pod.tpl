@@ -88,9 +88,6 @@ volumeMounts:
 {{- end }}
 
 {{- define "switchboard.env" -}}
-- name: SWITCHBOARD_NAMESPACE
-  valueFrom:
-    fieldRef: {fieldPath: metadata.namespace}
 - name: SWITCHBOARD_INSTANCE
   valueFrom:
     fieldRef: {fieldPath: metadata.name}

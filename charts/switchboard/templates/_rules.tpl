@@ -64,10 +64,3 @@
   resources: [endpointslices]
   verbs: [list, watch]
 {{- end }}
-
-{{/* In the gateway's own namespace: its own zone, from the slices of switchboard-links */}}
-{{- define "switchboard.gatewayOwnRules" -}}
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [list, watch]
-{{- end }}
