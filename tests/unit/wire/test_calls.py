@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError
 from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES
