@@ -2,6 +2,18 @@
 CLUSTER_TOOL = $(PY) hack/cluster
 LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml
 
+.PHONY: cluster
+cluster: venv ## Bring up a Kubernetes, or repair it (CLUSTER=current|kind|local)
+	@$(CLUSTER_TOOL) up
+
+.PHONY: down
+down: ## Take the cluster down and leave nothing behind
+	@$(CLUSTER_TOOL) down
+
+.PHONY: images
+images: cluster ## Build the images and bring them into the cluster
+	@$(CLUSTER_TOOL) images
+
 .PHONY: lock
 lock: ## Resolve the lock files anew: hashes, no index address
 	@test -x $(VENV)/bin/uv || { $(PYTHON) -m venv $(VENV) && $(PY) -m pip install --quiet uv; }

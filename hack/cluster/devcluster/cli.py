@@ -1,25 +1,42 @@
-"""The commands of the tool. Output is for people, on standard error; results are on standard output."""
+"""The commands of the tool. What it tells people goes to standard error, results go to standard output."""
 
 import argparse
+import os
+import shlex
 import sys
+import time
 from pathlib import Path
 
-from devcluster.faults import ClusterError
-from devcluster.settings import PROJECT, from_environment
+from devcluster.faults import ClusterError, PreconditionUnmet
+from devcluster.settings import PROJECT, Places, from_environment
+from devcluster.steps import show
+
+NEEDED_PYTHON = (3, 11)
 
 
 def main(argv: list[str]) -> int:
     """Run one command; return the exit status: 1 with one line of explanation when it could not be done."""
     options = parser().parse_args(argv)
     try:
+        require_python()
         options.command(options)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command again continues, `make down` removes", file=sys.stderr)
+        print("interrupted: the same command continues, `make down` removes", file=sys.stderr)
         return 130
     return 0
+
+
+def require_python() -> None:
+    """Raise PreconditionUnmet when this interpreter lacks what the tool imports."""
+    if sys.version_info < NEEDED_PYTHON:
+        raise PreconditionUnmet("Python 3.11 or newer is needed")
+    try:
+        import cryptography  # noqa: F401
+    except ImportError as error:
+        raise PreconditionUnmet("run `make venv` and use .venv/bin/python: `cryptography` is missing") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,12 +45,59 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("up", help="bring the cluster up, or repair it").set_defaults(command=run_up)
     commands.add_parser("down", help="take it down").set_defaults(command=run_down)
+    commands.add_parser("env", help="print what a shell needs to use it").set_defaults(command=run_env)
+    commands.add_parser("images", help="build the images and bring them in").set_defaults(command=run_images)
     alone = commands.add_parser("control-plane", help="an API server alone, without root")
     alone.add_argument("action", choices=["up", "down"])
     alone.add_argument("--state", type=Path, default=PROJECT / "build" / "control-plane", help="its folder")
     alone.add_argument("--with-controllers", action="store_true", help="run the controller manager, too")
     alone.set_defaults(command=run_control_plane)
     return top
+
+
+def run_up(options: argparse.Namespace) -> None:
+    """Bring up the cluster of the provider that fits, and say how to use it."""
+    from devcluster import binaries, cluster
+
+    places, begun = from_environment(), time.monotonic()
+    with binaries.locked(places.cache / "cluster.lock"):
+        name = cluster.up(places)
+    show(f"The cluster ({name}) is ready after {time.monotonic() - begun:.0f} s. To use it:")
+    show('    eval "$(python3 hack/cluster env)"')
+
+
+def run_down(options: argparse.Namespace) -> None:
+    """Take down the cluster that this tool made."""
+    from devcluster import binaries, cluster
+
+    places = from_environment()
+    with binaries.locked(places.cache / "cluster.lock"):
+        cluster.down(places)
+
+
+def run_env(options: argparse.Namespace) -> None:
+    """Print shell commands which lead kubectl and helm to the cluster."""
+    for line in environment_lines(from_environment()):
+        print(line)
+
+
+def environment_lines(places: Places) -> list[str]:
+    """Return shell commands which set KUBECONFIG, and PATH where kubectl and helm are ours."""
+    from devcluster import binaries
+
+    found = binaries.locate(places, os.environ)
+    folders = [str(folder) for folder in (found.given, found.cached) if folder is not None and folder.is_dir()]
+    path = ":".join([*folders, "$PATH"])
+    return [f"export KUBECONFIG={shlex.quote(str(places.kubeconfig))}", f'export PATH="{path}"']
+
+
+def run_images(options: argparse.Namespace) -> None:
+    """Build the project's images, bring them into the cluster and print where their tags are written."""
+    from devcluster import binaries, images
+
+    places = from_environment()
+    with binaries.locked(places.cache / "images.lock"):
+        print(images.provide(places))
 
 
 def run_control_plane(options: argparse.Namespace) -> None:
@@ -44,15 +108,3 @@ def run_control_plane(options: argparse.Namespace) -> None:
         rootless.stop(options.state)
     else:
         print(rootless.start(options.state, with_controllers=options.with_controllers))
-
-
-def run_up(options: argparse.Namespace) -> None:
-    from devcluster import local
-
-    local.up(local.locate(from_environment()), [])
-
-
-def run_down(options: argparse.Namespace) -> None:
-    from devcluster import local
-
-    local.down(local.locate(from_environment()))

@@ -6,8 +6,8 @@ Every step looks first and does only what is missing, so the same command brings
 import datetime
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from devcluster import addons, binaries, control_plane, machine, network, node, packages, pki, processes
@@ -166,14 +166,11 @@ def prepare(cluster: LocalCluster, meanwhile: list[Step]) -> None:
     for recipe in binaries.LOCAL_CLUSTER:
         if cluster.found.missing(recipe):
             # One build after the other: each already uses all processors.
-            steps.append(Step(recipe.title, builder(cluster.found, recipe), recipe.expected_s, before))
+            steps.append(
+                Step(recipe.title, partial(binaries.provide, cluster.found, recipe), recipe.expected_s, before)
+            )
             before = (recipe.title,)
     run_steps([*steps, *meanwhile])
-
-
-def builder(found: binaries.Binaries, recipe: binaries.Recipe) -> Callable[[], None]:
-    """Return the action that builds the recipe."""
-    return lambda: binaries.provide(found, recipe)
 
 
 def assemble(cluster: LocalCluster) -> None:
@@ -186,13 +183,9 @@ def assemble(cluster: LocalCluster) -> None:
     pki.write_all(plane.pki, demand, datetime.datetime.now(datetime.UTC))
     names = [chosen.name for chosen in NODES]
     addons.write_archives(cluster.found)
-    begin_nodes = [Step(f"containerd on {n.name}", lambda n=n: begin_node(cluster, n)) for n in NODES]
+    begin_nodes = [Step(f"containerd on {n.name}", partial(begin_node, cluster, n)) for n in NODES]
     join_nodes = [
-        Step(
-            f"kubelet on {n.name}",
-            lambda n=n: join_node(cluster, n),
-            after=("control plane", f"containerd on {n.name}"),
-        )
+        Step(f"kubelet on {n.name}", partial(join_node, cluster, n), 5, ("control plane", f"containerd on {n.name}"))
         for n in NODES
     ]
     run_steps(
@@ -200,7 +193,7 @@ def assemble(cluster: LocalCluster) -> None:
             Step("control plane", lambda: start_control_plane(cluster), 5),
             *begin_nodes,
             *join_nodes,
-            Step("nodes", lambda: finish_nodes(cluster, names), 12, tuple(step.title for step in join_nodes)),
+            Step("nodes", lambda: finish_nodes(cluster, names), 0, tuple(step.title for step in join_nodes)),
             # Not before the nodes are ready, or all of them would land on the first that is.
             Step("DNS and metrics", lambda: finish_addons(cluster), 15, ("nodes",)),
         ]

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,19 +105,20 @@ def stop(state: Path, names: Iterable[str] | None = None, grace_s: float = 10) -
 
 
 def end(pids: Iterable[int], grace_s: float) -> None:
-    """End the processes, all at once: SIGTERM, and SIGKILL for whoever is left after the grace."""
-    remaining = list(pids)
-    for number, timeout_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
-        if timeout_s <= 0 or not remaining:
-            continue
-        for pid in remaining:
+    """End the processes, all at once: SIGTERM, and SIGKILL for whoever is left after the grace, if there is any."""
+    chosen = list(pids)
+    if grace_s > 0:
+        with suppress(DeadlinePassed):  # force is next
+            signal_and_wait(chosen, signal.SIGTERM, grace_s)
+    signal_and_wait(chosen, signal.SIGKILL, 10)
+
+
+def signal_and_wait(pids: list[int], number: signal.Signals, timeout_s: float) -> None:
+    """Send the signal to those of the processes that live; return when none does, else raise DeadlinePassed."""
+    for pid in pids:
+        if is_alive(pid):
             signal_process(pid, number)
-        try:
-            wait_until(lambda: not any(is_alive(pid) for pid in remaining), "processes to end", timeout_s)
-        except DeadlinePassed:
-            if number == signal.SIGKILL:
-                raise
-        remaining = [pid for pid in remaining if is_alive(pid)]
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), "processes to end", timeout_s)
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:

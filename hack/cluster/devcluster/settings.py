@@ -12,7 +12,7 @@ MANIFESTS = Path(__file__).resolve().parent / "manifests"
 KUBERNETES_VERSION = "1.36.3"
 COREDNS_VERSION = "1.15.0"
 METRICS_SERVER_VERSION = "0.9.0"
-KIND_VERSION = "0.31.0"
+KIND_VERSION = "0.33.0"
 
 # Rarely used parts of the private range, so that they meet neither a home network nor another cluster.
 POD_CIDR = "10.217.0.0/16"
