@@ -45,6 +45,9 @@ class Core:
         self.table = Table(self.rng)
         self.held: deque[RoutedCall] = deque()
         self.held_bytes = 0
+        self.active = 0  # calls that have not ended
+        self.quiet = asyncio.Event()  # set when the last of them ended
+        self.sessions: set[Peer] = set()
         self._announced = announced
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
@@ -115,6 +118,18 @@ class Core:
             gone = [p for p in self.table.declared.policies() if (p.namespace, p.name) not in known | _names(seen)]
             policies += gone
         self.table.rebuild(build_directory(policies))
+
+    def say_goodbye(self, reason: str) -> None:
+        """Ask clients and instances to open their next calls elsewhere; calls that are open go on."""
+        links = [instance.peer for instance in self.table.instances.values()]
+        for peer in [*self.sessions, *links]:
+            peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason=reason)))
+
+    async def wait_quiet(self) -> None:
+        """Wait until no call is under way."""
+        while self.active:
+            self.quiet.clear()
+            await self.quiet.wait()
 
     # Calls that wait
 

@@ -26,7 +26,6 @@ class PublicApi:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._sessions = 0
         self._local = core.attach_local("unary gRPC")
 
     def handler(self) -> Any:
@@ -43,15 +42,14 @@ class PublicApi:
 
     async def _session(self, _: Any, context: Any) -> None:
         peer = Peer(Client(self._core, self._core.namespace), dialled=False, label=context.peer())
-        self._count(1)
+        sessions = self._core.sessions
+        sessions.add(peer)
+        self._core.metrics.sessions.set((), len(sessions))
         try:
             await run_stream(peer, context)
         finally:
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
-        self._sessions += change
-        self._core.metrics.sessions.set((), self._sessions)
+            sessions.discard(peer)
+            self._core.metrics.sessions.set((), len(sessions))
 
     async def _request(self, data: bytes, context: Any) -> bytes:
         message = await _read(data, context)

@@ -73,6 +73,7 @@ class RoutedCall:
     def start(self) -> None:
         """Begin: the caller is accepted, the deadline runs."""
         core = self._core
+        core.active += 1
         self._client.accept(self._number, self._on_request)
         opened = self._frame.open
         wanted = opened.deadline_ms / 1000
@@ -276,6 +277,9 @@ class RoutedCall:
     def _end(self, code: str) -> None:
         self.over = True
         core = self._core
+        core.active -= 1
+        if not core.active:
+            core.quiet.set()
         self._client.forget(self._number)
         core.deadlines.remove(self._token)
         policy = self._selected.route.policy

@@ -24,8 +24,10 @@ log = logging.getLogger("switchboard.gateway")
 LINK_WAIT_S = 10.0
 # Endpoints of a gateway that stops are gone from its Service within this time on any healthy cluster
 LEAVE_S = 5.0
-# Calls that still run when clients have had their time
-STOP_GRACE_S = 1.0
+# What calls in flight may take after that; terminationGracePeriodSeconds of the chart is above the sum
+DRAIN_S = 30.0
+# Streams are closed after this when the other end does not
+STOP_GRACE_S = 0.5
 
 Readiness = Callable[[], str | None]
 
@@ -48,9 +50,18 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)
         await stop.wait()
-        log.info("gateway stops")
-        if not settings.announced:
-            await asyncio.sleep(LEAVE_S)
+        await _drain(core, leave_s=0.0 if settings.announced else LEAVE_S)
+
+
+async def _drain(core: Core, leave_s: float) -> None:
+    """Stay until the Service no longer brings clients here and every call in flight has ended."""
+    log.info("gateway drains", extra={"calls": core.active, "sessions": len(core.sessions)})
+    core.say_goodbye("the gateway stops")
+    await asyncio.sleep(leave_s)
+    core.say_goodbye("the gateway stops")  # to those who came meanwhile
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(core.wait_quiet(), DRAIN_S)
+    log.info("gateway stops", extra={"calls": core.active})
 
 
 @contextlib.asynccontextmanager

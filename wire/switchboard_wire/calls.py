@@ -5,7 +5,7 @@ Routers do not use these: they pass frames on. Both ends chunk large payloads an
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from switchboard_wire.credit import Consumed, CreditLine
@@ -153,7 +153,7 @@ class OutgoingCall:
         self._peer.send(pb.Frame(kind=pb.CANCEL, call=self.number))
         self._on_frame(close_with(self.number, ErrorValue(pb.CANCELLED, "the caller gave up")))
 
-    async def pieces(self) -> AsyncIterator[pb.Frame]:
+    async def pieces(self) -> AsyncGenerator[pb.Frame, None]:
         """The answer's DATA frames; ends with success, raises SwitchboardError otherwise. Leaving early cancels."""
         try:
             while (frame := await self._receiver.next()) is not None:
@@ -234,7 +234,7 @@ class IncomingCall:
         self._sender.stop()
         self._receiver.end()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The request's payload in pieces, up to its end. Ends early when the caller cancels: see `cancelled`."""
         yield self.first.data
         while (frame := await self._receiver.next()) is not None:
