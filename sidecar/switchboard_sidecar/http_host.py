@@ -1,0 +1,196 @@
+"""The user's own HTTP servers as agents: a call becomes a POST to 127.0.0.1, its response the answer.
+
+docs/reference/http-agents.md holds the mapping. Each server is the far end of a local pair, so the sidecar admits,
+queues, relays and cancels its calls like any other's. Imported only when an HTTP agent is assigned.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+
+from switchboard_sidecar.http_mapping import error_of, request_headers, url_path
+from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS
+from switchboard_wire.calls import IncomingCall, Payload
+from switchboard_wire.errors import ErrorValue, SwitchboardError
+from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
+from switchboard_wire.peer import Peer, local_pair
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("sidecar.http")
+
+ADDRESS: Final = "127.0.0.1"
+PROBE_UNTIL_READY_S: Final = 0.25
+PROBE_S: Final = 2.0
+# Servers close idle connections after 5 s (uvicorn) or more; a request on one that is being closed is lost
+KEEPALIVE_S: Final = 2.0
+_EXCERPT_BYTES: Final = 512
+
+Answers = Callable[[str, Peer | None], None]
+
+
+class HttpHosts:
+    """The HTTP agents of this instance. answers: told with each change of whether a port answers, and its peer."""
+
+    def __init__(self, answers: Answers, namespace: str) -> None:
+        self._answers = answers
+        self._namespace = namespace
+        self._hosts: dict[str, HttpHost] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),  # admission is the limit
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            auto_decompress=False,
+        )
+
+    def update(self, assignments: pb.Assignments) -> None:
+        """Begin with new agents, follow changed ones, leave removed ones (calls inside them go on)."""
+        wanted = {agent.name or agent.type: agent for agent in assignments.agents if agent.HasField("http")}
+        for name in self._hosts.keys() - wanted.keys():
+            self._hosts.pop(name).stop()
+            self._answers(name, None)
+        for name, agent in wanted.items():
+            host = self._hosts.get(name)
+            if host is not None and host.assignment.http.port == agent.http.port:
+                host.assignment = agent
+                continue
+            if host is not None:
+                host.stop()
+                self._answers(name, None)
+            self._hosts[name] = HttpHost(agent, self._session, self._namespace)
+            self._hosts[name].start(self._answers)
+
+    async def close(self) -> None:
+        """Abort every request."""
+        for host in self._hosts.values():
+            host.stop()
+            await host.abort()
+        await self._session.close()
+
+
+class HttpHost:
+    """One server. `peer` is the end on which its calls are opened."""
+
+    def __init__(self, assignment: pb.Assignment, session: aiohttp.ClientSession, namespace: str) -> None:
+        self.assignment = assignment
+        self._session = session
+        self._namespace = namespace
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probe: asyncio.Task[None] | None = None
+        self.peer, _ = local_pair(_Nobody(), self, label=f"port {assignment.http.port}")
+
+    def start(self, answers: Answers) -> None:
+        self._probe = asyncio.create_task(self._watch_port(answers))
+
+    def stop(self) -> None:
+        """Look at the port no more."""
+        if self._probe is not None:
+            self._probe.cancel()
+
+    async def abort(self) -> None:
+        """End every request that runs."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        task: asyncio.Task[None] | None = None
+
+        def abort() -> None:
+            if task is not None:
+                task.cancel()
+
+        call = IncomingCall(peer, frame, on_cancel=abort)
+        task = asyncio.create_task(self._serve(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        """A local pair has none."""
+
+    def on_lost(self, peer: Peer) -> None:
+        """A local pair is never lost."""
+
+    async def _serve(self, call: IncomingCall) -> None:
+        try:
+            await self._post(call)
+        except SwitchboardError as error:
+            call.fail(error.error)
+        except TimeoutError:
+            call.fail(_after_delivery(pb.DEADLINE_EXCEEDED, "the server did not answer before the deadline"))
+        except aiohttp.ClientConnectorError as error:
+            call.fail(ErrorValue(pb.NODE_UNAVAILABLE, f"the server's port refused the connection: {error.strerror}"))
+        except (aiohttp.ClientError, OSError) as error:
+            why = f"the server broke the connection: {type(error).__name__}"
+            call.fail(ErrorValue(pb.NODE_UNAVAILABLE, why, delivered=pb.DELIVERED_MAYBE))
+        finally:
+            # A bug here must not leave the call without an end; `fail` does nothing after one
+            call.fail(_after_delivery(pb.INTERNAL_ERROR, "the call was not answered"))
+
+    async def _post(self, call: IncomingCall) -> None:
+        assignment, open_ = self.assignment, call.first.open
+        limit = assignment.max_payload_bytes or DEFAULT_MAX_PAYLOAD_BYTES
+        remaining_ms = open_.deadline_ms or assignment.timeout_ms or DEFAULT_TIMEOUT_MS
+        url = f"http://{ADDRESS}:{assignment.http.port}{url_path(assignment)}"
+        began = time.monotonic()
+        async with asyncio.timeout(remaining_ms / 1000):
+            body = await call.body(limit)
+            headers = request_headers(call.first, assignment, self._namespace, remaining_ms)
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                if response.status // 100 != 2:
+                    excerpt = (await response.content.read(_EXCERPT_BYTES)).decode("utf-8", "replace")
+                    raise SwitchboardError(error_of(response.status, response.headers, excerpt))
+                payload = await _answer(call, response)
+        await call.close(payload, processing_us=int((time.monotonic() - began) * 1e6))
+
+    async def _watch_port(self, answers: Answers) -> None:
+        was_open: bool | None = None
+        while True:
+            is_open = await _answers_at(self.assignment.http.port)
+            if is_open != was_open:
+                was_open = is_open
+                answers(self.assignment.name or self.assignment.type, self.peer if is_open else None)
+            await asyncio.sleep(PROBE_S if is_open else PROBE_UNTIL_READY_S)
+
+
+class _Nobody:
+    """Owner of the sidecar's end of a local pair: an HTTP server opens no calls."""
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        raise AssertionError("an HTTP server opens no calls")
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        """There is none."""
+
+    def on_lost(self, peer: Peer) -> None:
+        """It is never lost."""
+
+
+async def _answer(call: IncomingCall, response: aiohttp.ClientResponse) -> Payload:
+    """The response's body: whole when its length is known, else in pieces as they come."""
+    content_type = response.headers.get("Content-Type", "")
+    if response.content_length is not None:
+        return Payload(await response.read(), content_type)
+    async for piece in response.content.iter_any():
+        await call.send(piece, content_type)
+    return Payload(b"", content_type)
+
+
+async def _answers_at(port: int) -> bool:
+    try:
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(ADDRESS, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _after_delivery(code: int, message: str) -> ErrorValue:
+    return ErrorValue(code, message, delivered=pb.DELIVERED_YES)

@@ -1,0 +1,131 @@
+"""Calls that the host makes: they stay in the pod where they can, else they leave over any live link."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from switchboard_sidecar.delivery import Deliverer
+from switchboard_sidecar.relay import Relay
+from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS, Entry
+from switchboard_wire.errors import ErrorValue, close_with
+from switchboard_wire.limits import MAX_HOPS
+from switchboard_wire.peer import Peer
+from switchboard_wire.v1 import frames_pb2 as pb
+
+# Calls that may wait for a first link; one that is over the bound is told at once
+MAX_HELD: Final = 1000
+
+ChooseLink = Callable[[], Peer | None]
+
+
+class Departure(Relay):
+    """A call on its way out. Held until there is a link."""
+
+    __slots__ = ("_outbound", "expiry")
+
+    def __init__(self, outbound: "Outbound", caller: Peer, first: pb.Frame) -> None:
+        super().__init__(caller, first)
+        self._outbound = outbound
+        self.expiry: tuple[int, int] | None = None
+
+    def ended(self, code: int) -> None:
+        self._outbound.ended(self)
+
+
+class Outbound:
+    """Routes the host's own calls.
+
+    Call `link_came` when a link is live. What is held is bounded, and by each call's deadline.
+    """
+
+    def __init__(self, deliverer: Deliverer, namespace: str, choose_link: ChooseLink) -> None:
+        self._deliverer = deliverer
+        self._namespace = namespace
+        self._choose_link = choose_link
+        self._held: dict[int, Departure] = {}  # by id(), in order of arrival
+        self.in_flight = 0
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        """The host opened a call. Who calls is set here: the host is believed only within what it hosts."""
+        open_ = frame.open
+        self._set_source(open_)
+        open_.hops += 1
+        if open_.hops > MAX_HOPS:
+            error = ErrorValue(pb.ROUTING_ERROR, f"over {MAX_HOPS} hops: a loop of calls?")
+            peer.send(close_with(frame.call, error))
+            return
+        entry = self._local(open_)
+        if entry is not None and self._deliverer.admits(entry, open_.chain):
+            self._deliverer.deliver_local(peer, frame, entry)
+        else:
+            self._depart(peer, frame)
+
+    def link_came(self) -> None:
+        """A link is live: send what was held, as long as there is one."""
+        for departure in list(self._held.values()):
+            link = self._choose_link()
+            if link is None:
+                return
+            self._release(departure)
+            departure.connect(link)
+
+    def host_left(self, peer: Peer) -> None:
+        """Nothing to do: the peer cancels its calls one by one."""
+
+    def ended(self, departure: Departure) -> None:
+        self.in_flight -= 1
+        self._release(departure)
+
+    def _set_source(self, open_: pb.Open) -> None:
+        source = open_.source
+        roster = self._deliverer.roster
+        if source.type not in roster.by_type:
+            # One agent alone needs not say who it is; of several, an unknown name is nobody's
+            only = next(iter(roster.by_type)) if len(roster.by_type) == 1 and not source.type else ""
+            source.type = only
+            source.key = source.key if only else ""
+        source.namespace = self._namespace
+        if not open_.target.namespace:
+            open_.target.namespace = self._namespace
+
+    def _local(self, open_: pb.Open) -> Entry | None:
+        """The agent of this pod that may answer: with a key, or a choice of strategy, the gateway has to choose."""
+        target = open_.target
+        if target.key or target.all_instances or open_.strategy or target.namespace != self._namespace:
+            return None
+        entry = self._deliverer.roster.by_type.get(target.type) if target.type else None
+        return entry if entry is not None and not open_.agent else None
+
+    def _depart(self, peer: Peer, frame: pb.Frame) -> None:
+        link = self._choose_link()
+        if link is None and len(self._held) >= MAX_HELD:
+            error = ErrorValue(pb.OVERLOADED, f"{MAX_HELD} calls wait for a gateway already", retry_after_ms=1000)
+            peer.send(close_with(frame.call, error))
+            return
+        departure = Departure(self, peer, frame)
+        self.in_flight += 1
+        peer.accept(departure.number, departure.on_request)
+        if link is not None:
+            departure.connect(link)
+            return
+        self._held[id(departure)] = departure
+        limit_ms = frame.open.deadline_ms or DEFAULT_TIMEOUT_MS
+        departure.expiry = self._deliverer.limit_time(limit_ms, lambda: self._expire(departure))
+
+    def _expire(self, departure: Departure) -> None:
+        departure.expiry = None
+        departure.abort(ErrorValue(pb.AGENT_OFFLINE, "no gateway was reachable before the deadline"))
+
+    def _release(self, departure: Departure) -> None:
+        self._held.pop(id(departure), None)
+        if departure.expiry is not None:
+            self._deliverer.forget_limit(departure.expiry)
+            departure.expiry = None
+
+
+def least_loaded(peers: Iterable[Peer]) -> Peer | None:
+    """The live peer with the fewest calls under way; the first of equals."""
+    return min((peer for peer in peers if not peer.lost), key=lambda peer: len(peer.calls), default=None)
