@@ -44,3 +44,7 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 	$(PY) hack/generate_crds.py --check
 	$(PY) hack/generate_chart_docs.py --check
 	$(PY) -m pytest -q tests/unit
+
+.PHONY: integration
+integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
+	$(PY) -m pytest -q tests/integration

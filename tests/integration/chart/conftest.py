@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from devcluster import binaries
+from devcluster.settings import from_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "switchboard"
@@ -64,12 +66,6 @@ def run_helm(
 
 @pytest.fixture(scope="session")
 def programs() -> Programs:
-    sys.path.insert(0, str(ROOT / "hack" / "cluster"))
-    try:
-        from devcluster import binaries
-        from devcluster.settings import from_environment
-    finally:
-        sys.path.pop(0)
     found = binaries.locate(from_environment(), os.environ)
     for recipe in (binaries.CONTROL_PLANE, binaries.TOOLS):
         binaries.provide(found, recipe)
