@@ -15,8 +15,8 @@ TURN_BYTES = 32 * 1024
 class Outbox:
     """Frames in the order they were sent, taken as serialized batches of at most 256 KiB.
 
-    A batch holds everything that waits, up to 64 frames, when it fits. When it does not, calls take turns of 32 KiB, so that a long
-    answer never delays a short one by more than a batch; the frames of one call keep their order.
+    A batch holds everything that waits, up to 64 frames, when it fits. When it does not, calls take turns of 32 KiB, so
+    that a long answer never delays a short one by more than a batch; the frames of one call keep their order.
     """
 
     __slots__ = ("_frames",)
