@@ -49,6 +49,11 @@ class Rule:
     holds: Callable[[Any], bool] | None
 
 
+def _whole(value: Any) -> Any:
+    """1.0 is the integer 1 to the API server."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _say_what_the_api_server_checks(schema: dict[str, Any], model: type["Model"]) -> None:
     if model.rules:
         schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in model.rules]
@@ -87,12 +92,16 @@ class Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_what_the_api_server_drops(cls, data: Any, info: ValidationInfo) -> Any:
+    def _admit_as_the_api_server_does(cls, data: Any, info: ValidationInfo) -> Any:
         if not isinstance(data, Mapping):
             return data
         known = set(cls.model_fields) | {about.alias for about in cls.model_fields.values()}
         pruning = bool(info.context and info.context.get("prune")) and cls.model_config.get("extra") == "forbid"
-        return {key: value for key, value in data.items() if (value is not None if key in known else not pruning)}
+        return {
+            key: _whole(value) if key in known else value
+            for key, value in data.items()
+            if (value is not None if key in known else not pruning)
+        }
 
     @model_serializer(mode="wrap")
     def _leave_out_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -115,9 +124,9 @@ class Model(BaseModel):
         return self
 
 
-def _drop_nulls(value: Any) -> Any:
+def _admit_values(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: item for key, item in value.items() if item is not None}
+        return {key: _whole(item) for key, item in value.items() if item is not None}
     return value
 
 
@@ -151,12 +160,13 @@ class Unique:
         return items
 
 
-# YAML's 1.0, "5" and yes are not an integer, an integer and a boolean to the API server either.
+# As strict as the API server: "5" is no integer, and only true and false are booleans.
 Int = Annotated[int, Strict()]
 Bool = Annotated[bool, Strict()]
 # Arbitrary JSON, kept as it is; a null inside it is data.
 JsonObject = Mapping[str, JsonValue]
-NullsDropped = BeforeValidator(_drop_nulls)
+# For maps of scalars.
+NullsDropped = BeforeValidator(_admit_values)
 
 
 def explain_faults(error: ValidationError) -> tuple[str, ...]:
