@@ -48,7 +48,7 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [switchboard-operator]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 # A name cannot restrict create
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

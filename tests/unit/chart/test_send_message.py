@@ -1,4 +1,4 @@
-"""The client of `helm test` succeeds on the right answer alone, and tells why it has none."""
+"""The client of `helm test` succeeds on the right answer alone, and tells why it has none; the agent repeats."""
 
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -55,3 +55,8 @@ def test_the_answer_to_an_earlier_try_is_no_answer(client: ModuleType) -> None:
 
 def test_time_that_is_up_at_once_is_a_failure(client: ModuleType) -> None:
     assert client.retry_until_answered(lambda text: text, times(0), no_wait) is not None
+
+
+async def test_the_agent_repeats_what_it_is_sent(load_file: Callable[[str], ModuleType]) -> None:
+    agent = load_file("charts/switchboard/files/test/helm_test_agent.py")
+    assert await agent.echo("as it is") == "as it is"
