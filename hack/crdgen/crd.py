@@ -51,6 +51,7 @@ WHY = (
     Column("Message", _condition("Ready", "message"), wide=True),
 )
 
+# Both kinds in one listing carry their resource before the name; what is not wide still fits 80 columns then.
 KINDS = (
     Kind(
         AgentNode,
@@ -77,12 +78,12 @@ KINDS = (
         names.AGENTS,
         columns=(
             Column("Type", ".status.type"),
-            Column("Version", ".spec.version"),
             Column("Node", ".status.node"),
             READY,
-            Column("Serving", ".status.readyInstances", "integer"),
+            Column("Up", ".status.readyInstances", "integer"),
             Column("Of", ".status.instances", "integer"),
             AGE,
+            Column("Version", ".spec.version", wide=True),
             *WHY,
         ),
         selectable=(".spec.nodeRef.name", ".spec.type"),
