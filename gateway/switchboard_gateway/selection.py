@@ -33,7 +33,7 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
     type_ = target.type
     routes = table.by_type.get((found, type_)) if type_ else _by_capability(table, target, found)
     if routes is None:
-        raise _unknown(table, found, type_)
+        raise unknown_type(table, found, type_)
     route = routes[0] if len(routes) == 1 else _share(routes, rng)
     _check(frame, opened, key, route)
     strategy = route.policy.strategy
@@ -76,7 +76,8 @@ def _by_capability(table: Table, target: pb.Target, namespace: str) -> list[Rout
     return living or routes
 
 
-def _unknown(table: Table, namespace: str, type_: str) -> Exception:
+def unknown_type(table: Table, namespace: str, type_: str) -> Exception:
+    """The error of a type that no Agent has, or that is none."""
     parse_agent_id(type_)
     known = _listed(table.declared.types(namespace))
     return failure(pb.AGENT_NOT_FOUND, f"no Agent of type {type_!r} in namespace {namespace!r}; there is {known}")

@@ -264,7 +264,7 @@ class IncomingCall:
         """End the call with a result; what does not fit in one frame goes ahead as DATA."""
         data = payload.data
         if len(data) > MAX_DATA_BYTES:
-            await self._sender.send(data[:-MAX_DATA_BYTES])
+            await self._sender.send(data[:-MAX_DATA_BYTES], content_type=payload.content_type)
             data = data[-MAX_DATA_BYTES:]
         if self.over:
             return

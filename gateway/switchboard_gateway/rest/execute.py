@@ -1,0 +1,185 @@
+"""POST …/execute: one request becomes one call, and its answer one response, plain or streamed."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.rest import answers, bodies
+from switchboard_gateway.rest.answers import Answer
+from switchboard_gateway.rest.json_body import JSON, invalid, is_text, read_execution
+from switchboard_gateway.rest.limits import RestLimits
+from switchboard_gateway.rest.request_headers import apply_headers, read_metadata, wants_events
+from switchboard_gateway.rest.streaming import stream_events, stream_raw
+from switchboard_wire.calls import OutgoingCall, Payload, new_open, raise_for
+from switchboard_wire.errors import SwitchboardError, failure
+from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.v1 import frames_pb2 as pb
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_QUERY: Final = ("key",)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the handler makes of an HTTP request. complete: the first payload is all of it."""
+
+    opened: pb.Open
+    first: Payload
+    complete: bool
+
+
+class Executions:
+    """The handlers; one local peer carries all their calls."""
+
+    def __init__(self, core: Core, limits: RestLimits) -> None:
+        self._core = core
+        self._limits = limits
+        self._peer = core.attach_local("REST")
+        self._buffered = bodies.Buffered(limits.buffered_bytes)
+
+    async def execute(self, request: web.Request) -> web.StreamResponse:
+        """Serve one execution. Raises SwitchboardError for every failure before the answer has begun."""
+        opened = pb.Open(target=read_target(request), message_id=uuid.uuid4().hex)
+        apply_headers(request.headers, opened)
+        limit = bodies.payload_limit(self._core, opened.target)
+        kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
+        with self._buffered.share() as share:
+            if kind == JSON:
+                given = await self._read_json(request, opened, limit, share)
+            else:
+                given = await self._read_raw(request, opened, limit)
+            async with self._call(request, given) as call:
+                if wants_events(request.headers.get("Accept", "")):
+                    return await stream_events(request, call, self._limits)
+                if kind != JSON:
+                    return await stream_raw(request, call)
+                answer = await call.whole(share, self._limits.answer_bytes)
+                return web.Response(body=answers.to_json(answer), content_type=JSON)
+
+    async def _read_json(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
+        allowed = min(limit + self._limits.json_room_bytes, self._limits.json_bytes)
+        execution = read_execution(await bodies.read_json(request, allowed, self._limits, share))
+        opened.headers.update(execution.metadata)
+        if execution.timeout_ms:
+            opened.deadline_ms = execution.timeout_ms
+        return Request(opened, execution.payload, complete=True)
+
+    async def _read_raw(self, request: web.Request, opened: pb.Open, limit: int) -> Request:
+        length = request.content_length
+        if length is not None and length > limit:
+            raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes, the Agent's maxPayloadBytes")
+        opened.headers.update(read_metadata(request.headers.items()))
+        first, complete = await bodies.read_first(request, self._limits)
+        if request.content_type == _FORM and first.startswith(b"{"):
+            raise invalid(f"the body looks like JSON and its Content-Type is {_FORM}: say Content-Type: {JSON}")
+        content_type = request.headers.get("Content-Type", answers.BYTES)
+        if not content_type.isprintable():
+            raise invalid("Content-Type must be printable text")
+        return Request(opened, Payload(first, content_type), complete)
+
+    @contextlib.asynccontextmanager
+    async def _call(self, request: web.Request, given: Request) -> AsyncIterator["Call"]:
+        """The call under way, with what is left of the body being sent. Leaving cancels what is not over."""
+        frame = new_open(given.opened, given.first, end=given.complete)
+        outgoing = OutgoingCall(self._peer, frame)
+        call = Call(frame, outgoing)
+        if frame.end:
+            try:
+                yield call
+            finally:
+                outgoing.cancel()
+            return
+        call.upload = asyncio.create_task(_upload(request, outgoing, given, self._limits))
+        try:
+            yield call
+        finally:
+            outgoing.cancel()
+            call.upload.cancel()
+            await asyncio.wait([call.upload])
+
+
+async def _upload(request: web.Request, call: OutgoingCall, given: Request, limits: RestLimits) -> None:
+    left = given.first.data[MAX_DATA_BYTES:]
+    if left or given.complete:
+        await call.send(left, end=given.complete)
+    if not given.complete:
+        await bodies.send_rest(request, call, limits)
+
+
+class Call:
+    """An outgoing call as the responses see it."""
+
+    __slots__ = ("_frame", "outgoing", "upload")
+
+    def __init__(self, frame: pb.Frame, outgoing: OutgoingCall) -> None:
+        self._frame = frame
+        self.outgoing = outgoing
+        self.upload: asyncio.Task[None] | None = None
+
+    @property
+    def message_id(self) -> str:
+        return self._frame.open.message_id
+
+    @property
+    def agent(self) -> str:
+        """The Agent that was chosen; known once the answer begins."""
+        return self._frame.open.agent
+
+    async def pieces(self) -> AsyncGenerator[pb.Frame, None]:
+        """The answer's DATA frames. Raises SwitchboardError: the call's, or what was wrong with the request's body."""
+        try:
+            async for frame in self.outgoing.pieces():
+                yield frame
+        except SwitchboardError:
+            self._raise_of_upload()
+            raise
+
+    async def whole(self, share: bodies.Share, limit: int) -> Answer:
+        """The answer in one piece. Raises SwitchboardError, PAYLOAD_TOO_LARGE when it is over `limit` bytes."""
+        parts: list[bytes] = []
+        size = 0
+        content_type = ""
+        async for frame in self.pieces():
+            size += len(frame.data)
+            if size > limit:
+                message = f"the answer is over {limit} bytes: ask for it with Accept: text/event-stream"
+                raise failure(pb.PAYLOAD_TOO_LARGE, message, delivered=pb.DELIVERED_YES)
+            share.add(len(frame.data))
+            parts.append(frame.data)
+            content_type = content_type or frame.content_type
+        return await self.end(b"".join(parts), content_type)
+
+    async def end(self, data: bytes = b"", content_type: str = "") -> Answer:
+        """The end of the answer; its data is `data` and what the last frame brought. Raises SwitchboardError."""
+        close = await self.outgoing.closed
+        raise_for(close)
+        opened = self._frame.open
+        return Answer(opened.message_id, opened.agent, data + close.data, content_type or close.content_type, close)
+
+    def _raise_of_upload(self) -> None:
+        upload = self.upload
+        if upload is not None and upload.done() and not upload.cancelled() and (error := upload.exception()):
+            raise error
+
+
+def read_target(request: web.Request) -> pb.Target:
+    """Target of a request's path and query. Raises SwitchboardError."""
+    found = request.match_info
+    for name in request.query:
+        if name not in _QUERY:
+            raise invalid(f"the query parameter {name[:80]!a} is not known: ?key= is")
+    words = (*found.values(), key := request.query.get("key", ""))
+    if not all(is_text(word) for word in words):
+        raise invalid("the path or the key is not UTF-8")
+    target = pb.Target(namespace=found.get("namespace", ""), key=key)
+    if "capability" in found:
+        target.capability = found["capability"]
+    else:
+        target.type = found["agent"]
+    return target

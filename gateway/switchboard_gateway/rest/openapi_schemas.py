@@ -1,0 +1,159 @@
+"""Schemas of the REST API's bodies (JSON Schema 2020-12, as OpenAPI 3.1 has them)."""
+
+from typing import Any, Final
+
+from switchboard_gateway.rest.json_body import MAX_TIMEOUT_MS
+from switchboard_routing.policy import KeyAffinity, Strategy
+from switchboard_wire.errors import ERROR_TABLE, name_of
+
+Node = dict[str, Any]
+
+_TEXT: Final[Node] = {"type": "string"}
+_COUNT: Final[Node] = {"type": "integer", "minimum": 0}
+_NUMBER: Final[Node] = {"type": "number", "minimum": 0}
+_STRINGS: Final[Node] = {"type": "array", "items": _TEXT}
+_STRING_MAP: Final[Node] = {"type": "object", "additionalProperties": _TEXT}
+
+
+def _object(properties: Node, *, optional: tuple[str, ...] = ()) -> Node:
+    """An object that has every property but the optional ones."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _list(name: str, item: str) -> Node:
+    return _object({name: {"type": "array", "items": {"$ref": f"#/components/schemas/{item}"}}})
+
+
+def _choice(*values: str) -> Node:
+    return {"type": "string", "enum": list(values)}
+
+
+def _said(node: Node, text: str) -> Node:
+    return node | {"description": text}
+
+
+_EXECUTION = _object(
+    {
+        "input": _said({}, "A string reaches the agent as text/plain, any other value as application/json."),
+        "metadata": _said(_STRING_MAP, "Headers of the message."),
+        "timeoutMs": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_TIMEOUT_MS,
+            "description": "The Agent's when left out.",
+        },
+    },
+    optional=("metadata", "timeoutMs"),
+) | {"additionalProperties": False, "example": {"input": "hello", "metadata": {}, "timeoutMs": 5000}}
+
+_ANSWER = _object(
+    {
+        "id": _said(_TEXT, "Id of the message."),
+        "output": _said({}, "Text as a string, JSON as its value, other types in base64."),
+        "contentType": _said(_TEXT, "Of the output, when it is neither text/plain nor application/json."),
+        "encoding": _said(_choice("base64"), "When the output is base64."),
+        "agent": _said(_TEXT, "Name of the Agent that answered."),
+        "instance": _said(_TEXT, "Name of the instance that answered."),
+        "processingMs": _said(_NUMBER, "Time in the handler."),
+        "metadata": _said(_STRING_MAP, "Headers of the answer, when the handler gave any."),
+    },
+    optional=("contentType", "encoding", "metadata"),
+)
+
+_PROBLEM = _object(
+    {
+        "type": {"type": "string", "format": "uri"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "code": _choice(*(name_of(code) for code in ERROR_TABLE)),
+        "delivered": _said(_choice("NO", "MAYBE", "YES"), "Whether a handler may have seen the message."),
+        "retryAfterMs": _said(_COUNT, "When another try makes sense."),
+        "details": _STRING_MAP,
+    },
+    optional=("retryAfterMs", "details"),
+)
+
+_SUMMARY = _object(
+    {
+        "namespace": _TEXT,
+        "name": _TEXT,
+        "type": _TEXT,
+        "version": _TEXT,
+        "description": _TEXT,
+        "capabilities": _STRINGS,
+        "nodes": _said(_STRINGS, "AgentNodes."),
+        "instancesReady": _said(_COUNT, "Instances that can answer now."),
+        "strategy": _choice(*(strategy.value for strategy in Strategy)),
+    }
+)
+
+_AGENT = _object(
+    {
+        "name": _TEXT,
+        "version": _TEXT,
+        "description": _TEXT,
+        "capabilities": {
+            "type": "array",
+            "items": _object({"name": _TEXT, "version": _TEXT, "description": _TEXT}),
+        },
+        "nodes": _STRINGS,
+        "instancesReady": _COUNT,
+        "weight": _COUNT,
+        "strategy": _choice(*(strategy.value for strategy in Strategy)),
+        "keyAffinity": _choice(*(affinity.value for affinity in KeyAffinity)),
+        "timeoutMs": _COUNT,
+        "maxPayloadBytes": _COUNT,
+        "idempotent": {"type": "boolean"},
+    }
+)
+
+_INSTANCE = _object(
+    {
+        "name": _TEXT,
+        "node": _said(_TEXT, "AgentNode."),
+        "zone": _TEXT,
+        "inFlight": _said(_COUNT, "Calls of this gateway that it has."),
+        "latencyMs": _said(_NUMBER, "Moving average that follows a slower answer at once."),
+        "agents": _said(_STRINGS, "Names of the Agents that are ready there."),
+    }
+)
+
+_STATISTICS = _object(
+    {
+        "namespace": _TEXT,
+        "agents": _COUNT,
+        "instances": _COUNT,
+        "calls": {
+            "type": "object",
+            "additionalProperties": _COUNT,
+            "description": "Calls that ended, by error code or OK.",
+        },
+        "gateway": _said(
+            _object({"sessions": _COUNT, "held": _COUNT, "links": _COUNT}),
+            "This gateway as a whole: sessions of clients, calls that wait for an instance, links with sidecars.",
+        ),
+    }
+)
+
+SCHEMAS: Final[Node] = {
+    "Execution": _EXECUTION,
+    "Answer": _ANSWER,
+    "Problem": _PROBLEM,
+    "AgentSummary": _SUMMARY,
+    "AgentList": _list("agents", "AgentSummary"),
+    "Agent": _AGENT,
+    "AgentType": _object(
+        {
+            "namespace": _TEXT,
+            "type": _TEXT,
+            "instancesReady": _COUNT,
+            "agents": {"type": "array", "items": {"$ref": "#/components/schemas/Agent"}},
+        }
+    ),
+    "Instance": _INSTANCE,
+    "InstanceList": _list("instances", "Instance"),
+    "Statistics": _STATISTICS,
+    "Health": _object({"status": _choice("ok")}),
+}
