@@ -13,6 +13,7 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_NAMESPACE    namespace of targets that name none (default)
   SWITCHBOARD_INSTANCE     name of this replica
   SWITCHBOARD_DIRECTORY    kubernetes, or announced: every agent that hosts announce
+  SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)
   SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
   SWITCHBOARD_HTTP_PORT    REST for clients (8080)

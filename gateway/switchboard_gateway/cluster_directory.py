@@ -22,7 +22,6 @@ log = logging.getLogger("switchboard.gateway.directory")
 
 # Events of one moment become one rebuild
 SETTLE_S = 0.02
-SLICES = Selector(labels=NODE_LABEL)
 
 Key = tuple[str, str]  # namespace, name
 
@@ -102,14 +101,15 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
 
 
 class ClusterDirectory:
-    """Keeps a core's directory as the API server has it."""
+    """Keeps a core's directory as the API server has it, of some namespaces or, with none given, of all."""
 
-    def __init__(self, kube: Kube, core: Core) -> None:
+    def __init__(self, kube: Kube, core: Core, namespaces: tuple[str, ...] = ()) -> None:
         self._kube = kube
         self._core = core
         self._declared = Declared()
         self._changed = asyncio.Event()
-        self._synced = {AGENTS: False, AGENT_NODES: False, ENDPOINT_SLICES: False}
+        scopes: tuple[str | None, ...] = namespaces or (None,)
+        self._synced = {(kind, scope): False for kind in (AGENTS, AGENT_NODES, ENDPOINT_SLICES) for scope in scopes}
 
     @property
     def is_synced(self) -> bool:
@@ -123,17 +123,18 @@ class ClusterDirectory:
     async def run(self) -> None:
         """Watch for ever."""
         declared = self._declared
+        into = {AGENTS: declared.agents, AGENT_NODES: declared.nodes, ENDPOINT_SLICES: declared.slices}
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(AGENTS, Selector(), declared.agents))
-            group.create_task(self._watch(AGENT_NODES, Selector(), declared.nodes))
-            group.create_task(self._watch(ENDPOINT_SLICES, SLICES, declared.slices))
+            for kind, namespace in self._synced:
+                labels = NODE_LABEL if kind is ENDPOINT_SLICES else ""
+                group.create_task(self._watch(kind, Selector(namespace, labels), into[kind]))
             group.create_task(self._publish())
 
     async def _watch(self, resource: Resource, selector: Selector, into: dict[Key, Json]) -> None:
         async for event in self._kube.watch(resource, selector):
             self._take(event, into)
             if event.type is EventType.SYNCED:
-                self._synced[resource] = True
+                self._synced[resource, selector.namespace] = True
             self._changed.set()
 
     @staticmethod

@@ -89,7 +89,7 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Rea
     clock = asyncio.get_running_loop().time
     started = clock()
     async with connect() as kube:
-        directory = ClusterDirectory(kube, core)
+        directory = ClusterDirectory(kube, core, settings.namespaces)
         watching = asyncio.create_task(directory.run())
         all_linked = False
 

@@ -15,11 +15,15 @@ ENV_LINKS_PORT = "SWITCHBOARD_LINKS_PORT"
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports."""
+    """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports.
+
+    namespaces: those whose Agents are served; empty: all.
+    """
 
     namespace: str = "default"
     instance: str = "gateway"
     announced: bool = False
+    namespaces: tuple[str, ...] = ()
     bind: str = "0.0.0.0"
     grpc_port: int = names.GATEWAY_GRPC_PORT
     http_port: int = names.GATEWAY_HTTP_PORT
@@ -32,10 +36,12 @@ class GatewaySettings:
         directory = environ.get(ENV_DIRECTORY, "kubernetes")
         if directory not in ("kubernetes", "announced"):
             raise ValueError(f"{ENV_DIRECTORY} is {directory!r}: say kubernetes or announced")
+        watched = environ.get(names.ENV_WATCH_NAMESPACES, "")
         return GatewaySettings(
             namespace=environ.get(names.ENV_NAMESPACE, "default"),
             instance=environ.get(names.ENV_INSTANCE, "gateway"),
             announced=directory == "announced",
+            namespaces=tuple(name.strip() for name in watched.split(",") if name.strip()),
             bind=environ.get(ENV_BIND, "0.0.0.0"),
             grpc_port=_port(environ, ENV_GRPC_PORT, names.GATEWAY_GRPC_PORT),
             http_port=_port(environ, ENV_HTTP_PORT, names.GATEWAY_HTTP_PORT),
