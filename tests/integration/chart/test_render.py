@@ -16,8 +16,8 @@ Render = Callable[..., list[Manifest]]
 
 NAMESPACE = "mesh-system"  # conftest.py renders into it
 OPERATOR, GATEWAY = "switchboard-operator", "switchboard-gateway"
-WRITES = frozenset({"get", "list", "watch", "create", "patch", "delete"})
 READS = frozenset({"get", "list", "watch"})
+WRITES = READS | {"create", "patch"}
 
 EVERYTHING_ON = {
     "networkPolicy": {"enabled": True},
@@ -225,14 +225,14 @@ GATEWAY_RIGHTS = {
 }
 OPERATOR_RIGHTS = {
     (names.GROUP, "agents"): READS,
-    (names.GROUP, "agentnodes"): WRITES,
+    (names.GROUP, "agentnodes"): WRITES | {"delete"},
     (names.GROUP, "agents/status"): frozenset({"get", "patch"}),
     (names.GROUP, "agentnodes/status"): frozenset({"get", "patch"}),
     (names.GROUP, "agentnodes/scale"): frozenset({"get", "patch"}),
     (names.GROUP, "agents/finalizers"): frozenset({"update"}),
     (names.GROUP, "agentnodes/finalizers"): frozenset({"update"}),
     ("apps", "deployments"): WRITES,
-    ("autoscaling", "horizontalpodautoscalers"): WRITES,
+    ("autoscaling", "horizontalpodautoscalers"): WRITES | {"delete"},
     ("policy", "poddisruptionbudgets"): WRITES,
     ("", "services"): WRITES,
     ("", "serviceaccounts"): WRITES,
