@@ -10,11 +10,8 @@
   resources: [agentnodes]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [switchboard.dev]
-  resources: [agents/status, agentnodes/status]
-  verbs: [get, patch]
-- apiGroups: [switchboard.dev]
-  resources: [agentnodes/scale]
-  verbs: [get, patch]
+  resources: [agents/status, agentnodes/status, agentnodes/scale]
+  verbs: [patch]
 # Where OwnerReferencesPermissionEnforcement is on, owning an object needs this of the owner
 - apiGroups: [switchboard.dev]
   resources: [agents/finalizers, agentnodes/finalizers]
@@ -41,7 +38,7 @@
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/* In the operator's own namespace: the Lease that decides which replica writes */}}

@@ -226,9 +226,9 @@ GATEWAY_RIGHTS = {
 OPERATOR_RIGHTS = {
     (names.GROUP, "agents"): READS,
     (names.GROUP, "agentnodes"): WRITES | {"delete"},
-    (names.GROUP, "agents/status"): frozenset({"get", "patch"}),
-    (names.GROUP, "agentnodes/status"): frozenset({"get", "patch"}),
-    (names.GROUP, "agentnodes/scale"): frozenset({"get", "patch"}),
+    (names.GROUP, "agents/status"): frozenset({"patch"}),
+    (names.GROUP, "agentnodes/status"): frozenset({"patch"}),
+    (names.GROUP, "agentnodes/scale"): frozenset({"patch"}),
     (names.GROUP, "agents/finalizers"): frozenset({"update"}),
     (names.GROUP, "agentnodes/finalizers"): frozenset({"update"}),
     ("apps", "deployments"): WRITES,
@@ -239,7 +239,7 @@ OPERATOR_RIGHTS = {
     ("", "configmaps"): WRITES,
     ("", "pods"): READS | {"patch"},
     ("discovery.k8s.io", "endpointslices"): READS,
-    ("events.k8s.io", "events"): frozenset({"create", "patch"}),
+    ("events.k8s.io", "events"): frozenset({"create"}),
 }
 
 
