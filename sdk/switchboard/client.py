@@ -1,0 +1,112 @@
+"""The client: one session with a gateway, over which every call of the process goes."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from typing import Any, Self
+
+import grpc
+
+from switchboard.caller import Caller
+from switchboard.composition import Composition
+from switchboard.connection import Connection
+from switchboard.options import CallOptions, Target, fill_open
+from switchboard_wire.deadlines import Deadlines
+from switchboard_wire.errors import ErrorValue, close_with, failure
+from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, LIST_AGENTS_METHOD, SESSION_METHOD
+from switchboard_wire.peer import Peer
+from switchboard_wire.streams import open_channel
+from switchboard_wire.v1 import frames_pb2 as pb
+from switchboard_wire.v1 import gateway_pb2 as api
+
+# Serialized OPENs by target and options: a process calls few agents in few ways, or many keys once each
+MAX_TEMPLATES = 1024
+_PER_CALL = frozenset({"headers", "idempotency_key", "traceparent"})
+
+
+class Client(Caller, Composition):
+    """Talks to agents through a gateway; usable while its context is open.
+
+        async with Client() as client:
+            answer = await client.request("summarizer", "a long text")
+
+    address: host:port of the gateway's gRPC port; SWITCHBOARD_GATEWAY, or else localhost:7400, when left out.
+    timeout_s: for calls that name none; the Agent's timeoutSeconds when left out. The session connects by itself,
+    also again.
+    """
+
+    __slots__ = ("_connection", "_counter", "_prefix", "_running", "_templates", "_timeout_s", "address")
+
+    def __init__(self, address: str | None = None, *, timeout_s: float | None = None) -> None:
+        self.address = address or os.environ.get(ENV_GATEWAY) or f"localhost:{GATEWAY_GRPC_PORT}"
+        self._timeout_s = timeout_s
+        self._prefix = f"{secrets.token_hex(8)}-"
+        self._counter = 0
+        self._templates: dict[Any, bytes] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents())
+        super().__init__(self._connection, Deadlines())
+        self._running = asyncio.create_task(self._connection.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+
+    async def agents(self, *, type: str = "", capability: str = "", namespace: str = "") -> list[api.AgentSummary]:
+        """The agents that the gateway knows, by filter. Raises NodeUnavailable."""
+        request = api.ListAgentsRequest(namespace=namespace, type=type, capability=capability)
+        async with open_channel(self.address) as channel:
+            method = channel.unary_unary(
+                LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
+            )
+            try:
+                response = await method(request, timeout=self._timeout_s or 10)
+            except grpc.RpcError as error:
+                details = getattr(error, "details", lambda: "")()
+                raise failure(pb.NODE_UNAVAILABLE, f"{self.address} cannot be reached: {details}") from error
+        return list(response.agents)
+
+    def _new_frame(self, target: Target, content_type: str, options: CallOptions) -> pb.Frame:
+        if self._timeout_s is not None and "timeout_s" not in options:
+            options["timeout_s"] = self._timeout_s
+        # Parsing a template takes a fifth of the time of building the nested messages
+        shape = (target, content_type, *options.items()) if options else (target, content_type)
+        if options and not _PER_CALL.isdisjoint(options):
+            template = _template(target, content_type, options)
+        else:
+            template = self._templates.get(shape) or self._remember(shape, target, content_type, options)
+        frame = pb.Frame.FromString(template)
+        self._counter = number = self._counter + 1
+        frame.open.message_id = f"{self._prefix}{number}"
+        return frame
+
+    def _remember(self, shape: Any, target: Target, content_type: str, options: CallOptions) -> bytes:
+        if len(self._templates) >= MAX_TEMPLATES:
+            self._templates.clear()
+        template = self._templates[shape] = _template(target, content_type, options)
+        return template
+
+
+def _template(target: Target, content_type: str, options: CallOptions) -> bytes:
+    frame = pb.Frame(kind=pb.OPEN, end=True, content_type=content_type)
+    fill_open(frame.open, target, options)
+    return frame.SerializeToString()
+
+
+class _SessionEvents:
+    """A client hosts nothing."""
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        peer.send(close_with(frame.call, ErrorValue(pb.AGENT_NOT_FOUND, "this client hosts no agents")))
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        pass
+
+    def on_lost(self, peer: Peer) -> None:
+        pass

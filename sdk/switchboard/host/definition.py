@@ -1,0 +1,101 @@
+"""`@agent`: what makes a function or a class an agent. The decorated object stays what it was and can be called."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from switchboard_wire.agent_id import parse_agent_id
+from switchboard_wire.errors import SwitchboardError
+
+ATTRIBUTE = "__switchboard_agent__"
+Hook = Callable[[], Awaitable[None] | None]
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class AgentOptions(TypedDict, total=False):
+    """What `@agent` can be told; all may be left out."""
+
+    version: str  # 1.0.0 when left out
+    description: str  # the first line of the docstring when left out
+    capabilities: Sequence[str]  # names, or name@version
+    concurrency: int  # messages at once in this process; no limit but the pool's when left out
+    on_start: Hook  # runs before the first message; the agent is not ready until it returns
+    on_stop: Hook  # runs after the last message
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An agent as its code describes it. capabilities: (name, version)."""
+
+    type: str
+    version: str = "1.0.0"
+    description: str = ""
+    capabilities: tuple[tuple[str, str], ...] = ()
+    concurrency: int | None = None
+    on_start: Hook | None = None
+    on_stop: Hook | None = None
+
+
+@overload
+def agent(target: T, /) -> T: ...
+
+
+@overload
+def agent(type: str | None = None, /, **options: Unpack[AgentOptions]) -> Callable[[T], T]: ...
+
+
+def agent(target: T | str | None = None, /, **options: Unpack[AgentOptions]) -> T | Callable[[T], T]:
+    """Make a function or class an agent: `@agent`, `@agent("summarizer")`, `@agent(capabilities=["summarize"])`.
+
+    The type is the name of the function or class in DNS form when none is given; an Agent resource whose entry names
+    the function decides about type, version and capabilities itself. Raises ValueError for a type that is no DNS label.
+    """
+    if target is None or isinstance(target, str):
+        return lambda decorated: _define(decorated, target, options)
+    return _define(target, None, options)
+
+
+def _define(target: T, type_: str | None, options: AgentOptions) -> T:
+    setattr(target, ATTRIBUTE, build_definition(target, type_, options))
+    return target
+
+
+def build_definition(target: object, type_: str | None, options: AgentOptions) -> Definition:
+    """The definition of a function, class or instance. Raises ValueError."""
+    name = type_ or _type_of(getattr(target, "__name__", type(target).__name__))
+    try:
+        parse_agent_id(name)
+    except SwitchboardError as error:
+        raise ValueError(error.message) from None
+    if "/" in name:
+        raise ValueError(f"{name!r} has a key: an agent is defined by its type alone")
+    concurrency = options.get("concurrency")
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"concurrency of agent {name!r} is {concurrency}: say at least 1")
+    doc = (getattr(target, "__doc__", None) or "").strip()
+    return Definition(
+        type=name,
+        version=options.get("version", "1.0.0"),
+        description=options.get("description", doc.splitlines()[0] if doc else ""),
+        capabilities=tuple(_capability(text) for text in options.get("capabilities", ())),
+        concurrency=concurrency,
+        on_start=options.get("on_start"),
+        on_stop=options.get("on_stop"),
+    )
+
+
+def definition_of(target: object) -> Definition | None:
+    """The definition of a decorated object, None of any other. A subclass does not inherit its base's."""
+    found = vars(target).get(ATTRIBUTE) if hasattr(target, "__dict__") else None
+    return found if isinstance(found, Definition) else None
+
+
+def _capability(text: str) -> tuple[str, str]:
+    name, _, version = text.partition("@")
+    return name, version or "1.0.0"
+
+
+def _type_of(name: str) -> str:
+    """`SummarizeText` and `summarize_text` → `summarize-text`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).replace("_", "-").lower()

@@ -1,0 +1,115 @@
+"""One agent as this process hosts it: its handler, its state per key, its limit."""
+
+import asyncio
+import contextlib
+import inspect
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
+from contextvars import copy_context
+from typing import Any
+
+from switchboard.host.context import Context, Surroundings
+from switchboard.host.definition import Hook
+from switchboard.host.loading import Loaded
+from switchboard.host.signature import Kind
+from switchboard_wire.v1 import frames_pb2 as pb
+
+# Keys whose state is kept per agent; the one that was used least recently goes first
+MAX_KEYS = 10_000
+_END = object()
+_UNLIMITED: AbstractAsyncContextManager[None] = contextlib.nullcontext()
+
+
+class HostedAgent:
+    """A loaded agent. pool: where handlers that block run."""
+
+    def __init__(self, loaded: Loaded, around: Surroundings, pool: Executor) -> None:
+        self.loaded = loaded
+        self.around = around
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._pool = pool
+        self._states: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        limit = loaded.definition.concurrency
+        self._slots = asyncio.Semaphore(limit) if limit else None
+
+    def enter(self) -> None:
+        """One more message is here."""
+        self._in_flight += 1
+        if self._in_flight == 1:
+            self._idle.clear()
+
+    def leave(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no message is here."""
+        await self._idle.wait()
+
+    def context_of(self, opened: pb.Open) -> Context:
+        return Context(self.around, opened, self._state_of(opened.target.key))
+
+    def _state_of(self, key: str) -> dict[str, Any]:
+        states = self._states
+        state = states.get(key)
+        if state is None:
+            state = states[key] = {}
+            if len(states) > MAX_KEYS:
+                states.popitem(last=False)
+        else:
+            states.move_to_end(key)
+        return state
+
+    def slot(self, opened: pb.Open) -> AbstractAsyncContextManager[Any]:
+        """Wait here for the agent's turn. A call that its own chain waits for goes ahead, or it would wait for ever."""
+        if self._slots is None or any(link.partition("/")[0] == self.around.type for link in opened.chain):
+            return _UNLIMITED
+        return self._slots
+
+    async def call(self, arguments: tuple[Any, ...]) -> Any:
+        """Run a handler that gives one result."""
+        handler = self.loaded.handler
+        if self.loaded.signature.kind is Kind.COROUTINE:
+            return await handler(*arguments)
+        result = await self._in_thread(handler, *arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def pieces(self, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
+        """Run a handler that yields."""
+        generator = self.loaded.handler(*arguments)
+        if self.loaded.signature.kind is Kind.ASYNC_GENERATOR:
+            async with contextlib.aclosing(generator):
+                async for piece in generator:
+                    yield piece
+            return
+        try:
+            while (piece := await self._in_thread(_next, generator)) is not _END:
+                yield piece
+        finally:
+            await self._in_thread(_close, generator)
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await self.around.loop.run_in_executor(self._pool, copy_context().run, function, *arguments)
+
+    async def run_hook(self, hook: Hook | None) -> None:
+        """Run on_start or on_stop; one that is no coroutine function runs in a thread."""
+        if hook is None:
+            return
+        result = hook() if inspect.iscoroutinefunction(hook) else await self._in_thread(hook)
+        if inspect.isawaitable(result):
+            await result
+
+
+def _next(generator: Iterator[Any]) -> Any:
+    return next(generator, _END)
+
+
+def _close(generator: Any) -> None:
+    # A generator whose `next` still runs in its thread cannot be closed; it ends with its next piece
+    with contextlib.suppress(ValueError):
+        generator.close()

@@ -1,0 +1,124 @@
+"""The host's process: one stream to the sidecar, assignments in, calls served, a clean end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from switchboard.connection import Connection
+from switchboard.host.deployment import Deployment, HostSettings
+from switchboard.host.serving import Serving
+from switchboard_wire import names
+from switchboard_wire.deadlines import Deadlines
+from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.peer import Peer
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.host")
+
+# Handlers that block run in threads; the sidecar lets in no more than the AgentNode's concurrency
+MAX_THREADS = 256
+# What in-flight messages are given at SIGTERM when the assignments say nothing
+DRAIN_S = 30.0
+ENV_MODULES = "SWITCHBOARD_MODULES"  # comma separated
+
+
+def read_settings(environ: Mapping[str, str]) -> HostSettings:
+    """Settings from the environment: SWITCHBOARD_CODE, SWITCHBOARD_MODULES."""
+    modules = tuple(name.strip() for name in environ.get(ENV_MODULES, "").split(",") if name.strip())
+    return HostSettings(Path(environ.get(names.ENV_CODE, names.CODE_FOLDER)).resolve(), modules)
+
+
+class Host:
+    """The process's events and its work on assignments."""
+
+    def __init__(self, address: str, settings: HostSettings) -> None:
+        self._connection = Connection(address, names.ATTACH_METHOD, self, self._greeting)
+        self._serving = Serving()
+        self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="handler")
+        self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)
+        self._assigned: asyncio.Queue[pb.Assignments] = asyncio.Queue()
+        self._drain_s = DRAIN_S
+
+    # Events of the stream
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        self._serving.open(peer, frame)
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        if frame.kind == pb.ASSIGN:
+            self._assigned.put_nowait(frame.assignments)
+
+    def on_lost(self, peer: Peer) -> None:
+        """Its calls were cancelled one by one; the agents stay loaded."""
+
+    # Work
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then finish what is in flight."""
+        connecting = asyncio.create_task(self._connection.run())
+        deploying = asyncio.create_task(self._deploy())
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({connecting, deploying, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiting}:
+                task.result()
+            await self._drain()
+        finally:
+            for task in (connecting, deploying, waiting):
+                task.cancel()
+            await asyncio.gather(connecting, deploying, waiting, return_exceptions=True)
+            await self._deployment.stop_all()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _deploy(self) -> None:
+        while True:
+            delay_s = self._deployment.retry_delay_s()
+            try:
+                assignments = await asyncio.wait_for(self._assigned.get(), delay_s)
+            except TimeoutError:
+                await self._deployment.retry_failed()
+                continue
+            while not self._assigned.empty():  # only the newest counts
+                assignments = self._assigned.get_nowait()
+            log.info("assignments", extra={"generation": assignments.generation, "agents": len(assignments.agents)})
+            if assignments.drain_ms:
+                self._drain_s = assignments.drain_ms / 1000
+            await self._deployment.apply(assignments)
+
+    async def _drain(self) -> None:
+        log.info("stopping", extra={"in_flight": len(self._serving.tasks)})
+        if self._connection.peer is not None:
+            self._connection.peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the host stops")))
+        if self._serving.tasks:
+            _, late = await asyncio.wait(self._serving.tasks, timeout=self._drain_s)
+            if late:
+                log.warning("messages cut off", extra={"in_flight": len(late)})
+        peer = self._connection.peer
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):  # the last answers are on their way
+                while peer is not None and not peer.lost and len(peer.outbox):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+
+    def _greeting(self) -> list[pb.Frame]:
+        hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, hosted=self._deployment.hosted())
+        return [pb.Frame(kind=pb.HELLO, hello=hello)]
+
+    def _on_change(self) -> None:
+        """Tell the sidecar, and give calls to the agents that are ready."""
+        self._serving.set_agents(self._deployment.ready())
+        if self._connection.peer is not None:
+            self._connection.peer.send(pb.Frame(kind=pb.HOSTED, hosted=self._deployment.hosted()))
+
+
+async def run_host(stop: asyncio.Event) -> None:
+    """Run the host as the environment says until `stop` is set."""
+    settings = read_settings(os.environ)
+    sys.path.insert(0, str(settings.code))
+    socket = os.environ.get(names.ENV_SOCKET, names.SOCKET_PATH)
+    log.info("host starts", extra={"socket": socket, "code": str(settings.code)})
+    await Host(f"unix:{socket}", settings).run(stop)

@@ -1,0 +1,195 @@
+"""From an OPEN to a handler and back. The path of one unary call is kept short."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from time import perf_counter
+from typing import Any
+
+from switchboard.content import encode
+from switchboard.errors import Refusal
+from switchboard.host.context import Context
+from switchboard.host.hosted import HostedAgent
+from switchboard.host.signature import Kind
+from switchboard_wire.calls import IncomingCall, Payload
+from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
+from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.peer import Peer
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.host")
+
+# The sidecar holds messages to the Agent's maxPayloadBytes; this is the most that the API admits there
+MAX_BODY_BYTES = 256 * 1024 * 1024
+_UNARY = frozenset({Kind.COROUTINE, Kind.FUNCTION})
+
+
+class Serving:
+    """Gives each call to its agent in a task of its own. agents: by name of the Agent, then by type."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._by_name: Mapping[str, HostedAgent] = {}
+        self._by_type: Mapping[str, HostedAgent] = {}
+
+    def set_agents(self, agents: Mapping[str, HostedAgent]) -> None:
+        """Take the agents that are ready, by name."""
+        self._by_name = dict(agents)
+        self._by_type = {agent.around.type: agent for agent in agents.values()}
+
+    def open(self, peer: Peer, frame: pb.Frame) -> None:
+        """Begin one call."""
+        opened = frame.open
+        agent = self._by_name.get(opened.agent) or self._by_type.get(opened.target.type)
+        if agent is None:
+            message = f"{opened.agent or opened.target.type!r} is not hosted here"
+            peer.send(close_with(frame.call, ErrorValue(pb.AGENT_OFFLINE, message)))
+            return
+        delivery = Delivery(peer, frame, agent)
+        delivery.task = task = asyncio.create_task(delivery.run())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+class Delivery:
+    """One call in the host, from OPEN to CLOSE."""
+
+    __slots__ = ("_agent", "_context", "_frame", "_incoming", "_peer", "task")
+
+    def __init__(self, peer: Peer, frame: pb.Frame, agent: HostedAgent) -> None:
+        self._peer = peer
+        self._frame = frame
+        self._agent = agent
+        self._context: Context | None = None
+        self.task: asyncio.Task[None] | None = None
+        # A call that is whole in its first frame needs no machinery for pieces
+        self._incoming: IncomingCall | None = None
+        if frame.end and agent.loaded.signature.kind in _UNARY:
+            peer.accept(frame.call, self._on_frame)
+        else:
+            self._incoming = IncomingCall(peer, frame, self._cancel)
+
+    def _on_frame(self, frame: pb.Frame) -> None:
+        if frame.kind == pb.CANCEL:
+            self._peer.forget(frame.call)
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._context is not None:
+            self._context.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+    async def run(self) -> None:
+        """Run the handler and close the call with what came of it."""
+        agent = self._agent
+        agent.enter()
+        started = perf_counter()
+        try:
+            async with agent.slot(self._frame.open):
+                arguments = await self._arguments()
+                if agent.loaded.signature.kind in _UNARY:
+                    payload = encode(await agent.call(arguments))
+                else:
+                    await self._send_pieces(agent.pieces(arguments))
+                    payload = Payload()
+            await self._close(payload, int((perf_counter() - started) * 1e6))
+        except asyncio.CancelledError:
+            log.debug("call cancelled", extra=self._names())
+            self._fail(ErrorValue(pb.CANCELLED, "the handler was cancelled", delivered=pb.DELIVERED_YES))
+        except Refusal as refusal:
+            self._fail(refusal.error)
+        except Exception as error:  # noqa: BLE001 - the handler is user code: whatever it raises is the caller's answer
+            self._fail(self._describe(error))
+        finally:
+            agent.leave()
+
+    async def _arguments(self) -> tuple[Any, ...]:
+        signature = self._agent.loaded.signature
+        frame = self._frame
+        found: list[Any] = []
+        if signature.read is not None:
+            if signature.streams_in:
+                found.append(self._pieces())
+            else:
+                data = await self._incoming.body(MAX_BODY_BYTES) if self._incoming else frame.data
+                try:
+                    found.append(signature.read(data, frame.content_type))
+                except SwitchboardError as error:
+                    raise _refuse(error) from None
+        if signature.takes_context:
+            self._context = self._agent.context_of(frame.open)
+            found.append(self._context)
+        return tuple(found)
+
+    async def _pieces(self) -> AsyncIterator[Any]:
+        read = self._agent.loaded.signature.read
+        assert read is not None
+        if self._incoming is None:
+            yield read(self._frame.data, self._frame.content_type)
+            return
+        async for data in self._incoming.pieces():
+            if data:
+                yield read(data, self._frame.content_type)
+
+    async def _send_pieces(self, pieces: AsyncIterator[Any]) -> None:
+        assert self._incoming is not None
+        async for piece in pieces:
+            payload = encode(piece)
+            size = len(payload.data)
+            await self._incoming.send(payload.data, payload.content_type)
+            if size and size % MAX_DATA_BYTES == 0:
+                # A full frame says that more of its piece follows; here nothing does
+                await self._incoming.send(b"", payload.content_type)
+
+    async def _close(self, payload: Payload, processing_us: int) -> None:
+        frame, peer = self._frame, self._peer
+        if frame.open.reply == pb.REPLY_NONE:
+            payload = Payload()
+        if self._incoming is None and len(payload.data) > MAX_DATA_BYTES:
+            self._incoming = IncomingCall(peer, frame, self._cancel)
+        if self._incoming is not None:
+            await self._incoming.close(payload, processing_us)
+            return
+        number = frame.call
+        if number not in peer.calls:  # cancelled meanwhile
+            return
+        peer.forget(number)
+        peer.send(
+            pb.Frame(
+                kind=pb.CLOSE,
+                call=number,
+                data=payload.data,
+                content_type=payload.content_type,
+                data_type=payload.data_type,
+                processing_us=processing_us,
+            )
+        )
+
+    def _fail(self, error: ErrorValue) -> None:
+        number = self._frame.call
+        if self._incoming is not None:
+            self._incoming.fail(error)
+        elif number in self._peer.calls:
+            self._peer.forget(number)
+            self._peer.send(close_with(number, error))
+
+    def _describe(self, error: Exception) -> ErrorValue:
+        """The caller gets the type and the message, the log the trace."""
+        kind = name_of(error.error.code) if isinstance(error, SwitchboardError) else type(error).__name__
+        log.error("handler failed", exc_info=error, extra=self._names())
+        text = error.message if isinstance(error, SwitchboardError) else str(error)
+        message = f"{kind}: {text}" if text else kind
+        return ErrorValue(pb.PROCESSING_ERROR, message[:1024], delivered=pb.DELIVERED_YES, details={"exception": kind})
+
+    def _names(self) -> dict[str, str]:
+        return {"agent": self._agent.around.name, "message_id": self._frame.open.message_id}
+
+
+def _refuse(error: SwitchboardError) -> Refusal:
+    """A payload that the handler cannot take, as the caller's fault."""
+    refusal = Refusal(error.message)
+    refusal.error = ErrorValue(
+        error.error.code, error.message, delivered=pb.DELIVERED_YES, details=dict(error.error.details)
+    )
+    return refusal

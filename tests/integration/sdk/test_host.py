@@ -1,0 +1,246 @@
+"""A host on its socket: agents are deployed, called, fail and go."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.v1 import frames_pb2 as pb
+
+pytestmark = pytest.mark.integration
+
+AGENTS = """
+import asyncio
+import time
+from dataclasses import dataclass
+from switchboard import Context, Refusal, agent
+from pydantic import BaseModel
+
+class Order(BaseModel):
+    item: str
+    count: int
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+@agent
+async def shout(text: str) -> str:
+    return text.upper()
+
+@agent
+def total(order: Order) -> dict:
+    return {"item": order.item, "total": order.count * 2}
+
+@agent
+def move(point: Point) -> Point:
+    return Point(point.x + 1, point.y)
+
+@agent
+async def count(text: str, ctx: Context) -> dict:
+    ctx.state["n"] = ctx.state.get("n", 0) + 1
+    return {"key": ctx.key, "n": ctx.state["n"]}
+
+@agent
+async def words(text: str):
+    for word in text.split():
+        yield word + " "
+
+@agent
+def numbers(text: str):
+    for number in range(int(text)):
+        yield {"n": number}
+
+@agent
+async def broken(text: str) -> str:
+    raise ValueError("no such luck")
+
+@agent
+async def picky(text: str) -> str:
+    raise Refusal("too short", field="text")
+
+@agent
+async def forever(text: str, ctx: Context) -> str:
+    await asyncio.Event().wait()
+
+@agent
+async def relay(text: str, ctx: Context) -> str:
+    answer = await ctx.request("shout", text + " " + str(ctx.message_id))
+    return answer.text
+
+@agent
+def relay_sync(text: str, ctx: Context) -> str:
+    return ctx.sync.request("shout", text).text
+
+@agent
+class Greeter:
+    def __init__(self, config: dict) -> None:
+        self.greeting = config["greeting"]
+        self.log = []
+
+    async def on_start(self) -> None:
+        self.name = "started"
+
+    async def handle(self, text: str) -> str:
+        return f"{self.greeting}, {text} ({self.name})"
+"""
+ALL = [
+    "shout", "total", "move", "count", "words", "numbers", "broken", "picky", "forever", "relay"
+]  # fmt: skip
+
+
+@pytest.fixture
+async def deployed(pod: Any, assignment: Any) -> Any:
+    pod.write("crew.py", AGENTS)
+    await pod.assign(
+        *(assignment(name, f"crew:{name}") for name in ALL),
+        assignment("relay-sync", "crew:relay_sync"),
+        assignment("greeter", "crew:Greeter", json.dumps({"greeting": "Hello"})),
+    )
+    return pod
+
+
+CALLS = [
+    pytest.param("shout", b"hello", "text/plain", b"HELLO", "text/plain", id="text"),
+    pytest.param("shout", b'"hello"', "application/json", b"HELLO", "text/plain", id="text from a JSON string"),
+    pytest.param("total", b'{"item":"tea","count":2}', "application/json", b'{"item":"tea","total":4}',
+                 "application/json", id="a pydantic model in a thread"),
+    pytest.param("move", b'{"x":1}', "application/json", b'{"x":2,"y":0}', "application/json", id="a dataclass"),
+    pytest.param("words", b"a b c", "text/plain", b"a b c ", "", id="a generator's pieces"),
+    pytest.param("relay", b"a", "text/plain", b"A M-1", "text/plain", id="a call to another agent"),
+    pytest.param("relay-sync", b"a", "text/plain", b"A", "text/plain", id="a blocking call from a thread"),
+    pytest.param("greeter", b"Ada", "text/plain", b"Hello, Ada (started)", "text/plain", id="a class with config"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("agent", "data", "content_type", "expected", "answer_type"), CALLS)
+async def test_an_agent_answers(
+    deployed: Any, agent: str, data: bytes, content_type: str, expected: bytes, answer_type: str
+) -> None:
+    close = await deployed.request(agent, data, content_type)
+    assert (close.data, close.content_type) == (expected, answer_type)
+
+
+FAULTS = [
+    pytest.param("broken", b"x", "PROCESSING_ERROR", "ValueError: no such luck", id="a handler that raises"),
+    pytest.param("picky", b"x", "VALIDATION_FAILED", "too short", id="a handler that refuses"),
+    pytest.param(
+        "total", b'{"item":"tea","count":"many"}', "VALIDATION_FAILED", "count: ", id="a field of a wrong type"
+    ),
+    pytest.param("total", b"{", "VALIDATION_FAILED", "JSON", id="no JSON"),
+    pytest.param("nobody", b"", "AGENT_OFFLINE", "'nobody' is not hosted here", id="an agent that is not here"),
+]
+
+
+@pytest.mark.parametrize(("agent", "data", "code", "message"), FAULTS)
+async def test_an_error_says_what_is_wrong(deployed: Any, agent: str, data: bytes, code: str, message: str) -> None:
+    with pytest.raises(SwitchboardError) as caught:
+        await deployed.request(agent, data, "application/json" if agent == "total" else "text/plain")
+    assert caught.value.code == code
+    assert message in caught.value.message
+
+
+async def test_a_validation_error_names_the_field(deployed: Any) -> None:
+    with pytest.raises(SwitchboardError) as caught:
+        await deployed.request("total", b'{"item":"tea"}', "application/json")
+    assert caught.value.error.details == {"field": "count"}
+
+
+async def test_state_belongs_to_a_key(deployed: Any) -> None:
+    keys = ["a", "b", "a", "a"]
+    answers = [json.loads((await deployed.request("count", b"", key=key)).data) for key in keys]
+    assert answers == [{"key": "a", "n": 1}, {"key": "b", "n": 1}, {"key": "a", "n": 2}, {"key": "a", "n": 3}]
+
+
+async def test_a_cancelled_call_ends_its_handler(deployed: Any) -> None:
+    call = deployed.open("forever", b"x")
+    await deployed.request("shout", b"so that the call before has begun")
+    call.cancel()
+    deployed.stop.set()
+    # The pod stops within the drain time only when nothing is in flight
+    await deployed.sidecar.wait_for(lambda: not deployed.sidecar.peers)
+
+
+async def test_an_import_error_fails_one_agent_and_no_other(pod: Any, assignment: Any) -> None:
+    pod.write(
+        "good.py", "from switchboard import agent\n\n@agent\nasync def hello(text: str) -> str:\n    return 'hi'\n"
+    )
+    pod.write("bad.py", "import os\nimport no_such_module\n")
+    pod.write("worse.py", "def f(:\n")
+    await pod.assign(
+        assignment("good", "good:hello"),
+        assignment("bad", "bad:hello"),
+        assignment("worse", "worse:hello"),
+        assignment("lost", "good:helo"),
+        assignment("gone", "gone:hello"),
+    )
+    states = pod.states()
+    assert states["good"] == (pb.HOSTED_READY, "")
+    assert states["bad"] == (
+        pb.HOSTED_FAILED, "bad:hello: ModuleNotFoundError: No module named 'no_such_module' (bad.py:2)"
+    )  # fmt: skip
+    assert states["worse"][1].startswith("worse:hello: SyntaxError: ")
+    assert states["worse"][1].endswith("(worse.py:1)")
+    assert states["lost"] == (pb.HOSTED_FAILED, "good:helo: good has no 'helo'; there is agent, hello")
+    assert states["gone"] == (pb.HOSTED_FAILED, "gone:hello: ModuleNotFoundError: No module named 'gone'")
+    assert (await pod.request("good", b"x")).data == b"hi"
+
+
+async def test_agents_come_and_go_without_a_restart(pod: Any, assignment: Any) -> None:
+    stopped = pod.code / "stopped"
+    pod.write(
+        "one.py",
+        "from pathlib import Path\nfrom switchboard import agent\n\ndef stop() -> None:\n"
+        f"    Path({str(stopped)!r}).touch()\n\n"
+        "@agent(on_stop=stop)\nasync def one(text: str) -> str:\n    return 'one'\n",
+    )
+    pod.write("two.py", "async def two(text: str) -> str:\n    return 'two'\n")
+    await pod.assign(assignment("one", "one:one"))
+    assert (await pod.request("one")).data == b"one"
+    await pod.assign(assignment("two", "two:two"), generation=2)
+    assert set(pod.states()) == {"two"}
+    assert (await pod.request("two")).data == b"two"
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(_wait_for_file, stopped)
+    with pytest.raises(SwitchboardError, match="not hosted here"):
+        await pod.request("one")
+
+
+def _wait_for_file(path: Any) -> None:
+    from watchfiles import watch
+
+    if path.exists():
+        return
+    for _ in watch(path.parent, yield_on_timeout=True, rust_timeout=100):
+        if path.exists():
+            return
+
+
+async def test_agents_registered_by_code_are_announced_when_the_pool_is_dynamic(pod: Any, assignment: Any) -> None:
+    pod.write(
+        "team.py",
+        "from switchboard import agent\n\n@agent\nasync def lead(text: str) -> str:\n    return 'lead'\n\n"
+        "@agent('extra', capabilities=['help@2.0.0'])\nasync def other(text: str) -> str:\n"
+        '    """Helps out."""\n    return \'extra\'\n',
+    )
+    await pod.assign(assignment("lead", "team:lead"), dynamic=True)
+    await pod.sidecar.wait_for(lambda: set(pod.states()) == {"lead", "extra"})
+    found = next(agent for agent in pod.sidecar.hosted.agents if agent.name == "extra")
+    assert [(c.name, c.version) for c in found.capabilities] == [("help", "2.0.0")]
+    assert found.description == "Helps out."
+
+
+async def test_an_agent_without_entry_is_found_by_its_type(pod: Any, assignment: Any) -> None:
+    pod.write("team.py", "from switchboard import agent\n\n@agent\nasync def a(t: str) -> str:\n    return 'a'\n\n"
+              "@agent('b')\nasync def bee(t: str) -> str:\n    return 'bee'\n")  # fmt: skip
+    await pod.assign(assignment("a", "team:a"), pb.Assignment(name="b", type="b"), pb.Assignment(name="c", type="c"))
+    assert (await pod.request("b")).data == b"bee"
+    assert pod.states()["c"][1].startswith("no code registers an agent of type 'c'")
+
+
+async def test_a_large_answer_and_a_large_request_arrive_whole(deployed: Any) -> None:
+    data = b"x" * (3 * 1024 * 1024 + 7)
+    assert (await deployed.request("shout", data)).data == data.upper()
