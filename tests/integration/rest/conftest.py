@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import ClientSession, ClientTimeout
 from prometheus_client import CollectorRegistry
+
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
