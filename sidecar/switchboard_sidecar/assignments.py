@@ -1,6 +1,7 @@
 """Which assignments count, and the mounted file they come from."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -29,8 +30,11 @@ def is_newer(offered: pb.Assignments, applied: pb.Assignments | None) -> bool:
 def parse_assignments(text: str) -> pb.Assignments:
     """Read protobuf JSON; fields of a newer operator are ignored. Raises ValueError that says what is wrong."""
     try:
-        return json_format.Parse(text, pb.Assignments(), ignore_unknown_fields=True)
-    except json_format.ParseError as error:
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("the file must hold one JSON object")
+        return json_format.ParseDict(found, pb.Assignments(), ignore_unknown_fields=True)
+    except (ValueError, json_format.ParseError) as error:
         raise ValueError(f"no assignments: {error}") from error
 
 

@@ -76,7 +76,7 @@ class Deliverer:
             delivery.started = self._clock()
             delivery.connect(host)
             return
-        self._queue(delivery)
+        self._queue(delivery, frame.open)
 
     def deliver_local(self, peer: Peer, frame: pb.Frame, entry: Entry) -> None:
         """A call from this pod's host to an agent that `admits` it: nobody else watches its deadline."""
@@ -124,9 +124,9 @@ class Deliverer:
                 self._turn_away(delivery)
                 continue
             now = self._clock()
-            waited_ms = int((now - delivery.started) * _MS)
+            assert delivery.first is not None  # it waited, so it was not sent
             open_ = delivery.first.open
-            open_.deadline_ms = max(open_.deadline_ms - waited_ms, 1)
+            open_.deadline_ms = max(open_.deadline_ms - int((now - delivery.started) * _MS), 1)
             delivery.started = now
             delivery.connect(host)
 
@@ -142,9 +142,8 @@ class Deliverer:
     def forget_limit(self, token: tuple[int, int]) -> None:
         self._deadlines.remove(token)
 
-    def _queue(self, delivery: Delivery) -> None:
+    def _queue(self, delivery: Delivery, open_: pb.Open) -> None:
         entry = delivery.entry
-        open_ = delivery.first.open
         ticket = self.admission.wait(entry.lane, open_.priority, delivery)
         if ticket is None:
             self._refuse(delivery.caller, delivery.number, entry, self._overloaded(entry))

@@ -34,7 +34,7 @@ class Relay:
     def __init__(self, caller: Peer, first: pb.Frame) -> None:
         self.caller = caller
         self.number = first.call
-        self.first = first
+        self.first: pb.Frame | None = first  # until it is sent: it keeps the memory of its whole batch
         self.answerer: Peer | None = None
         self.far = 0
         self.ahead: list[pb.Frame] | None = None  # what came while there was no answerer
@@ -43,8 +43,10 @@ class Relay:
 
     def connect(self, answerer: Peer) -> None:
         """Open the call at `answerer`, with everything that came so far."""
+        first, self.first = self.first, None
+        assert first is not None  # a relay connects once
         self.answerer = answerer
-        self.far = far = answerer.open(self.first, self.on_answer)
+        self.far = far = answerer.open(first, self.on_answer)
         if self.ahead is not None:
             for frame in self.ahead:
                 frame.call = far

@@ -126,6 +126,11 @@ class Roster:
             self._answering[name] = peer
         self._refresh()
 
+    @property
+    def can_serve(self) -> bool:
+        """Whether any agent is ready."""
+        return any(entry.peer is not None for entry in self.by_name.values())
+
     def hosted(self) -> pb.Hosted:
         """What is announced to gateways and operators."""
         agents = [self.by_name[name].hosted() for name in sorted(self.by_name)]
@@ -154,9 +159,9 @@ class Roster:
         return None
 
     def _needs_host(self) -> bool:
-        # An AgentNode without any Agent still runs a host, ready for the first; one with HTTP agents only needs none
-        agents = self.assignments.agents if self.assignments is not None else []
-        return not agents or any(not agent.HasField("http") for agent in agents)
+        # No Agent yet: nothing is missing, and the container may be an HTTP server that never attaches
+        assignments = self.assignments or pb.Assignments()
+        return assignments.dynamic or any(not agent.HasField("http") for agent in assignments.agents)
 
     def _refresh(self) -> None:
         self._renew_entries()

@@ -154,7 +154,7 @@ class Sidecar:
 
     async def _leave(self) -> None:
         """Drain unless that was done. With no host left nobody can serve, and nobody must wait."""
-        has_work = self.deliverer.busy > 0 or self.roster.why_not_ready() is None
+        has_work = self.deliverer.busy > 0 or self.roster.can_serve
         if has_work and not self.drainer.is_done:
             await self._drain("stopping")
 
