@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from switchboard_operator import lease
+from switchboard_operator.pod import Images, Surroundings, build_template
 from switchboard_wire import names
 
 pytestmark = pytest.mark.integration
@@ -378,7 +379,10 @@ def test_named_clients_and_the_test_alone_may_call(render: Render) -> None:
 def test_monitors_find_what_they_scrape(render: Render) -> None:
     manifests = render(**EVERYTHING_ON)
     (endpoint,) = one(manifests, "PodMonitor", "switchboard-agents")["spec"]["podMetricsEndpoints"]
-    assert endpoint["portNumber"] == names.OPS_PORT
+    surroundings = Surroundings(gateways="", registries="", image_pull_policy="IfNotPresent")
+    pod = build_template("writers", {}, Images(sidecar="sidecar", host="host"), surroundings)["spec"]
+    ports = {port["name"]: port["containerPort"] for port in pod["initContainers"][0]["ports"]}
+    assert ports[endpoint["port"]] == names.OPS_PORT
     selector = one(manifests, "ServiceMonitor", "switchboard")["spec"]["selector"]["matchLabels"]
     scraped = {
         item["metadata"]["name"]
