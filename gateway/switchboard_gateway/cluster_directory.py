@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from switchboard.resources import Agent, explain_faults
-from switchboard.resources.binding import bound_nodes, conflict_owners, type_of
+from switchboard.resources.binding import bound_nodes, conflict_owners
 from switchboard_gateway.core import Core
 from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
 from switchboard_routing.policy import AgentPolicy, Capability, KeyAffinity, RetryPolicy, Strategy
@@ -63,7 +63,7 @@ class Declared:
 
 def _parse(manifest: Json) -> Agent | None:
     try:
-        return Agent.model_validate(manifest)
+        return Agent.from_wire(manifest, prune=True)
     except ValidationError as error:  # stored under another version's rules: the operator says so in its status
         name = manifest["metadata"].get("name")
         log.warning("an Agent is not valid", extra={"agent": name, "faults": explain_faults(error)})
@@ -80,7 +80,7 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
     return AgentPolicy(
         namespace=namespace,
         name=agent.metadata.name,
-        type=type_of(agent),
+        type=agent.type,
         version=spec.version,
         description=spec.description,
         nodes=nodes,

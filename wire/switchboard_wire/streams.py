@@ -36,7 +36,7 @@ async def run_stream(peer: Peer, stream: ByteStream, load: LoadReport | None = N
     tasks = [
         asyncio.create_task(_read(peer, stream)),
         asyncio.create_task(_write(peer, stream)),
-        asyncio.create_task(_ping(peer, load)),
+        asyncio.create_task(keep_alive(peer, load)),
     ]
     reason = "the stream was cancelled"
     try:
@@ -60,7 +60,8 @@ async def _write(peer: Peer, stream: ByteStream) -> None:
         await stream.write(await peer.next_batch())
 
 
-async def _ping(peer: Peer, load: LoadReport | None) -> None:
+async def keep_alive(peer: Peer, load: LoadReport | None) -> None:
+    """Ping the other end for ever. Raises SilentError when nothing came from it for some 2.8 s."""
     silent = 0
     number = 0
     while True:

@@ -8,11 +8,6 @@ from collections.abc import Iterable, Mapping
 from switchboard.resources.agent import Agent, LabelSelector, LabelSelectorRequirement
 
 
-def type_of(agent: Agent) -> str:
-    """By what the agent is addressed."""
-    return agent.spec.type or agent.metadata.name
-
-
 def bound_nodes(agent: Agent, nodes: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
     """Names of the AgentNodes that host the agent. nodes: name → labels of those in its namespace that exist.
 
@@ -53,7 +48,7 @@ def conflict_owners(agents: Iterable[tuple[Agent, str]]) -> dict[str, str]:
     owners: dict[tuple[str, str], str] = {}
     losers: dict[str, str] = {}
     for agent, _ in sorted(agents, key=lambda pair: (pair[1], pair[0].metadata.name)):
-        identity = (type_of(agent), agent.spec.version)
+        identity = (agent.type, agent.spec.version)
         owner = owners.setdefault(identity, agent.metadata.name)
         if owner != agent.metadata.name:
             losers[agent.metadata.name] = owner

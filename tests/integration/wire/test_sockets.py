@@ -1,0 +1,77 @@
+"""Peers on a real unix socket."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from switchboard_wire.calls import IncomingCall, Payload, call_unary
+from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.peer import Peer
+from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_socket
+from switchboard_wire.v1 import frames_pb2 as pb
+
+
+class Echo:
+    def __init__(self, answers: bool = True) -> None:
+        self._answers = answers
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.peers: asyncio.Queue[SocketPeer] = asyncio.Queue()
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        assert isinstance(peer, SocketPeer)
+        self.peers.put_nowait(peer)
+        if self._answers:
+            self.tasks.add(asyncio.ensure_future(self._answer(IncomingCall(peer, frame))))
+
+    async def _answer(self, call: IncomingCall) -> None:
+        await call.close(Payload(await call.body(1 << 24)))
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None: ...
+
+    def on_lost(self, peer: Peer) -> None: ...
+
+
+def accept_echo(service: str) -> Echo | None:
+    return Echo() if service == "echo" else None
+
+
+async def test_calls_of_any_size_cross_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with serve_socket(path, accept_echo, 0o666):
+        assert path.stat().st_mode & 0o777 == 0o666
+        peer = await dial_socket(path, "echo", Echo())
+        running = asyncio.ensure_future(run_socket(peer))
+        sizes = [0, 1, 300_000, 5_000_000, 256]
+        closes = await asyncio.gather(*(call_unary(peer, pb.Open(), Payload(b"x" * size)) for size in sizes))
+        assert [len(close.data) for close in closes] == sizes
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_call_ends_when_the_other_end_goes(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    silent = Echo(answers=False)
+    async with serve_socket(path, lambda _: silent, 0o600):
+        peer = await dial_socket(path, "echo", Echo(), label="sidecar")
+        running = asyncio.ensure_future(run_socket(peer))
+        waiting = asyncio.ensure_future(call_unary(peer, pb.Open(), Payload(b"x")))
+        far = await silent.peers.get()
+        far.end("restarted")
+        with pytest.raises(SwitchboardError, match="sidecar: closed by the other end") as caught:
+            await waiting
+        assert caught.value.error.delivered == pb.DELIVERED_MAYBE
+        assert await running == "closed by the other end"
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\n\r\n", b"switchboard/1 nothing\n", b"switchboard/1 " + b"x" * 99]
+)
+async def test_a_stranger_is_turned_away(tmp_path: Path, first: bytes) -> None:
+    path = tmp_path / "s.sock"
+    async with serve_socket(path, accept_echo, 0o600):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(first)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        writer.close()
