@@ -2,7 +2,7 @@
 
 import os
 
-from devcluster import local, provider
+from devcluster import images, local, provider
 from devcluster.settings import Places
 
 
@@ -15,7 +15,7 @@ def up(places: Places) -> str:
         provider.up_kind(places, os.environ)
     else:
         cluster = local.locate(places)
-        local.up(cluster, [])
+        local.up(cluster, images.preparations(places, after=local.packages_step()))
         provider.keep_kubeconfig(places, cluster.kubectl.kubeconfig.read_text())
     places.provider.write_text(name)
     return name

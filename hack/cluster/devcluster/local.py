@@ -27,6 +27,7 @@ from devcluster.settings import (
 from devcluster.steps import Step, run_steps, show
 from devcluster.waiting import wait_until
 
+PACKAGES_STEP = "Debian packages"
 API_TIMEOUT_S = 90
 ADDONS_TIMEOUT_S = 180
 MEMORY_BYTES = 4 << 30  # the control plane, two nodes and a demo's pods use half of it
@@ -158,11 +159,16 @@ def discard_stale(cluster: LocalCluster) -> None:
         down(cluster)
 
 
+def packages_step() -> tuple[str, ...]:
+    """Return the title of the step that installs packages, for steps which come after it, when there will be one."""
+    return (PACKAGES_STEP,) if packages.missing_packages() else ()
+
+
 def prepare(cluster: LocalCluster, meanwhile: list[Step]) -> None:
     """Install packages and build programs, as far as they are missing."""
     steps, before = [], tuple[str, ...]()
     if packages.missing_packages():
-        steps.append(Step("Debian packages", packages.install_missing, 15))
+        steps.append(Step(PACKAGES_STEP, packages.install_missing, 15))
     for recipe in binaries.LOCAL_CLUSTER:
         if cluster.found.missing(recipe):
             # One build after the other: each already uses all processors.

@@ -21,6 +21,7 @@ NEEDED = {
     "util-linux": ("nsenter", "umount"),
     "buildah": ("buildah",),
     "debootstrap": ("debootstrap",),
+    "debian-archive-keyring": ("/usr/share/keyrings/debian-archive-keyring.gpg",),
 }
 SERVICES = ("containerd.service",)  # what a package starts on a machine with systemd, and nobody asked for
 

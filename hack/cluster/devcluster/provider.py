@@ -87,7 +87,16 @@ def up_kind(places: Places, environment: Mapping[str, str]) -> None:
     places.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
     if KIND_CLUSTER not in run([kind, "get", "clusters"]).split():
         config = PROJECT / "kind-config.yaml"
-        create = [kind, "create", "cluster", "--name", KIND_CLUSTER, "--config", config, "--wait=180s"]
+        create: list[str | Path] = [
+            kind,
+            "create",
+            "cluster",
+            "--name",
+            KIND_CLUSTER,
+            "--config",
+            config,
+            "--wait=180s",
+        ]
         if environment.get("KIND_NODE_IMAGE"):  # another version of Kubernetes than this kind's own
             create += ["--image", environment["KIND_NODE_IMAGE"]]
         run_steps([Step("kind cluster", lambda: run([*create, "--kubeconfig", places.kubeconfig]), 90)])
