@@ -1,0 +1,231 @@
+"""The operator's process: watches, registry, queue, lease and ops port, put together and stopped in order."""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import random
+import threading
+from collections.abc import AsyncIterator
+from typing import Final
+
+from switchboard_kube import ApiError, Conflict, Kube, connect
+from switchboard_operator import metrics
+from switchboard_operator.assignments import read_assignments
+from switchboard_operator.executing import Executor, Later
+from switchboard_operator.lease import Elector, NotLeading
+from switchboard_operator.listening import Pokes
+from switchboard_operator.objects import Resource
+from switchboard_operator.pod import Images, Surroundings
+from switchboard_operator.posting import Poster
+from switchboard_operator.reconciling import Key, Reconciler
+from switchboard_operator.registry import Registry, state_of
+from switchboard_operator.registry_server import Board, RegistryService, serve_registry
+from switchboard_operator.settings import Settings
+from switchboard_operator.snapshot import Indexes
+from switchboard_operator.watching import Watches
+from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.writing import Writer
+from switchboard_runtime.ops import OpsRoutes, serve_ops
+from switchboard_wire import names
+
+log = logging.getLogger(__name__)
+
+# Reconciles wait for the API server most of their time
+WORKERS: Final = 8
+# How soon an instance that fell silent is noticed, beyond its own patience
+SWEEP_S: Final = 1.0
+# By then the lease is renewed, or known to be lost
+RENEWED_S: Final = 2.0
+# What no event tells: repaired by and by
+RESYNC_S: Final = 300.0
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(self, settings: Settings, kube: Kube) -> None:
+        loop = asyncio.get_running_loop()
+        self._rng = random.Random()
+        self._queue: WorkQueue[Key] = WorkQueue(self._rng)
+        self._registry = Registry(started=loop.time())
+        self._board = Board()
+        self._pokes = Pokes(loop, self._queue, self._assigned, self._synced)
+        self._watches = Watches(settings.namespaces, self._pokes, self._rng)
+        self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
+        self._settings, self._is_synced = settings, False
+        writer = Writer(kube, self._elector.check, loop.time)
+        self._reconciler = Reconciler(
+            look=self._watches.look,
+            writer=writer,
+            executor=Executor(writer),
+            poster=Poster(kube, settings.identity, utc_micros),
+            registry=self._registry,
+            images=Images(settings.sidecar_image, settings.host_image),
+            around=Surroundings(settings.gateways, settings.registries, settings.image_pull_policy),
+            add=self._queue.add,
+            utc_now=utc_seconds,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`; then give the lease back and end."""
+        service = RegistryService(self._registry, self._board, self._settings.identity)
+        routes = OpsRoutes(readiness=self._readiness)
+        thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
+        async with (
+            serve_ops(routes, self._settings.ops_port),
+            serve_registry(service, self._settings.registry_port) as port,
+            self._background(),
+        ):
+            thread.start()
+            log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
+            await stop.wait()
+            log.info("operator stops")
+            self._queue.hold()
+        self._watches.stop()
+        await asyncio.to_thread(thread.join, 10)
+
+    @contextlib.asynccontextmanager
+    async def _background(self) -> AsyncIterator[None]:
+        jobs = [
+            self._elector.run(self._rng, utc_micros),
+            self._sweep(),
+            self._resync(),
+            *(self._work() for _ in range(WORKERS)),
+        ]
+        tasks = [asyncio.create_task(job) for job in jobs]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._reconcile(key)
+            finally:
+                self._queue.done(key)
+                metrics.QUEUE_LENGTH.set(len(self._queue))
+
+    async def _reconcile(self, key: Key) -> None:
+        """One reconcile with its outcome: done, later, or again after a back-off."""
+        outcome = "retry"
+        with metrics.RECONCILE_SECONDS.labels(key[0]).time():
+            try:
+                again = await self._reconciler.reconcile(key)
+            except NotLeading:
+                # Stays in the queue, which stands still until this replica leads
+                self._queue.add(key, RENEWED_S)
+            except Later as later:
+                self._queue.add(key, later.delay_s)
+            except Conflict as error:
+                log.info("another writer was faster", extra={"key": key, "error": str(error)})
+                self._queue.retry(key)
+            except ApiError as error:
+                pause = self._queue.retry(key, error.retry_after_s or 0.0)
+                log.warning("reconcile failed", extra={"key": key, "error": str(error), "again_in_s": round(pause, 1)})
+            except Exception:
+                outcome = "error"
+                pause = self._queue.retry(key)
+                log.exception("reconcile failed unexpectedly", extra={"key": key, "again_in_s": round(pause, 1)})
+            else:
+                outcome = "ok"
+                self._queue.succeeded(key)
+                if again is not None:
+                    self._queue.add(key, again)
+        metrics.RECONCILES.labels(key[0], outcome).inc()
+
+    async def _sweep(self) -> None:
+        """Have AgentNodes looked at whose instances say or lack something new."""
+        told: dict[str, object] = {}
+        grace = True
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = asyncio.get_running_loop().time()
+            for uid, pool, signature in self._registry.signatures(now):
+                if told.get(uid) != signature:
+                    told[uid] = signature
+                    self._queue.add((names.AGENT_NODE, *pool))
+            self._count_instances(now)
+            if grace and not self._registry.in_grace(now):
+                grace = False
+                await self._add_all()
+            with contextlib.suppress(Later):
+                living = await self._watches.look(_pod_uids)
+                for uid in self._registry.forget(now, living):
+                    told.pop(uid, None)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_S * self._rng.uniform(0.8, 1.2))
+            await self._add_all()
+
+    async def _add_all(self) -> None:
+        with contextlib.suppress(Later):
+            for key in await self._watches.look(_all_keys):
+                self._queue.add(key)
+
+    def _count_instances(self, now: float) -> None:
+        counts = dict.fromkeys(("Starting", "Up", "Degraded", "Draining", "Down"), 0)
+        for pool in self._registry.pools():
+            for record in self._registry.of(pool).values():
+                counts[state_of(record, self._registry.patience(pool), now)] += 1
+        for state, count in counts.items():
+            metrics.INSTANCES.labels(state).set(count)
+
+    def _assigned(self, config_map: Resource, gone: bool) -> None:
+        meta = config_map.meta
+        if meta.owner_kind != names.AGENT_NODE:
+            return
+        pool = (meta.namespace, meta.owner_name)
+        if gone:
+            self._board.remove(pool, meta.owner_uid)
+        elif (assignments := read_assignments(config_map)) is not None:
+            self._board.publish(pool, meta.owner_uid, assignments)
+
+    def _synced(self, synced: bool) -> None:
+        self._is_synced = synced
+        self._open_or_close()
+
+    def _lead(self, leads: bool) -> None:
+        metrics.LEADS.set(leads)
+        self._open_or_close()
+        if leads:
+            self._pokes.spawn(self._add_all())
+
+    def _open_or_close(self) -> None:
+        if self._is_synced and self._elector.leads:
+            self._queue.release()
+        else:
+            self._queue.hold()
+
+    def _readiness(self) -> str | None:
+        return None if self._watches.started.is_set() else "the watches have not begun"
+
+
+async def run_operator(settings: Settings, stop: asyncio.Event) -> None:
+    """Connect and run one replica until `stop`."""
+    async with connect() as kube:
+        await Operator(settings, kube).run(stop)
+
+
+def utc_seconds() -> str:
+    """Now, as conditions tell it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_micros() -> str:
+    """Now, as Leases and Events tell it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _all_keys(indexes: Indexes) -> list[Key]:
+    nodes = [(names.AGENT_NODE, *name) for name in indexes.nodes]
+    return nodes + [(names.AGENT, *name) for name in indexes.agents]
+
+
+def _pod_uids(indexes: Indexes) -> set[str]:
+    return {pod.uid for pods in indexes.pods.values() for pod in pods}

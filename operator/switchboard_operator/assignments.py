@@ -1,0 +1,67 @@
+"""What the sidecars of an AgentNode are told to host: built from the bound Agents, kept as protobuf JSON."""
+
+import json
+from collections.abc import Iterable
+
+from google.protobuf import json_format
+
+from switchboard_operator.binding import type_of, version_of
+from switchboard_operator.objects import Resource
+from switchboard_wire import names
+from switchboard_wire.v1.frames_pb2 import Assignment, Assignments, HttpHandler, PythonHandler
+
+
+def build_assignments(node: Resource, agents: Iterable[Resource], generation: int = 0) -> Assignments:
+    """The assignments of an AgentNode, Agents by name."""
+    return Assignments(
+        generation=generation,
+        concurrency=node.spec.get("concurrency", 16),
+        queue_length=node.spec.get("queueLength", 100),
+        drain_ms=node.spec.get("drainSeconds", 30) * 1000,
+        agents=[_assignment(agent) for agent in sorted(agents, key=lambda agent: agent.meta.name)],
+        dynamic=node.spec.get("registration") == "Dynamic",
+    )
+
+
+def read_assignments(config_map: Resource | None) -> Assignments | None:
+    """What a ConfigMap holds; None when there is none, or when it cannot be read."""
+    text = config_map.data.get(names.ASSIGNMENTS_FILE) if config_map else None
+    if not text:
+        return None
+    try:
+        return json_format.Parse(text, Assignments(), ignore_unknown_fields=True)
+    except json_format.ParseError:  # somebody wrote into it: the next generation replaces it
+        return None
+
+
+def write_assignments(assignments: Assignments) -> str:
+    """The text for the ConfigMap; the same for the same assignments."""
+    return json_format.MessageToJson(assignments, indent=None, sort_keys=True)
+
+
+def is_same_work(a: Assignments, b: Assignments) -> bool:
+    """Whether both say the same but for the generation."""
+    left, right = Assignments(), Assignments()
+    left.CopyFrom(a)
+    right.CopyFrom(b)
+    left.generation = right.generation = 0
+    return left == right
+
+
+def _assignment(agent: Resource) -> Assignment:
+    spec = agent.spec
+    assignment = Assignment(
+        name=agent.meta.name,
+        type=type_of(agent),
+        version=version_of(agent),
+        concurrency=spec.get("concurrency") or 0,
+        timeout_ms=spec.get("timeoutSeconds", 30) * 1000,
+        max_payload_bytes=spec.get("maxPayloadBytes", 4194304),
+    )
+    handler = spec.get("handler") or {}
+    if python := handler.get("python"):
+        config = json.dumps(python.get("config") or {}, sort_keys=True)
+        assignment.python.CopyFrom(PythonHandler(entry=python.get("entry", ""), config_json=config))
+    elif http := handler.get("http"):
+        assignment.http.CopyFrom(HttpHandler(port=http.get("port", 0), path=http.get("path", "")))
+    return assignment

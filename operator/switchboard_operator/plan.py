@@ -1,0 +1,145 @@
+"""What must be written so that an AgentNode has its children: a list of actions, in order. Pure.
+
+Digests of what was applied last spare the writes of children that are as they should be.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from switchboard_operator.assignments import build_assignments, is_same_work, read_assignments, write_assignments
+from switchboard_operator.desired import (
+    build_account,
+    build_autoscaler,
+    build_budget,
+    build_config_map,
+    build_deployment,
+    build_service,
+    choose_images,
+)
+from switchboard_operator.digest import covers, digest_of
+from switchboard_operator.objects import AUTOSCALER, CONFIG_MAP, Resource
+from switchboard_operator.pod import Images, Surroundings
+from switchboard_operator.replicas import choose_replicas
+from switchboard_operator.snapshot import NodeSnapshot
+from switchboard_wire import names
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply of a child. `is_new`: it is not among the watched ones, so nobody may have one of its name."""
+
+    kind: str
+    manifest: Json
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Write AgentNode/scale, unless the AgentNode has changed since it was observed."""
+
+    replicas: int
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete a child of ours."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+Action = Apply | Scale | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a plan depends on beside the snapshot.
+
+    reported_generation: the highest generation of assignments that any sidecar of the AgentNode has applied.
+    settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
+    """
+
+    images: Images
+    around: Surroundings
+    reported_generation: int = 0
+    settled: Mapping[str, tuple[str, str]] | None = None
+
+
+def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
+    """The writes for an accepted AgentNode, in the order in which they must happen."""
+    node = snapshot.node
+    replicas = choose_replicas(snapshot)
+    actions: list[Action] = []
+    scaler = snapshot.children.get(AUTOSCALER)
+    if not node.spec.get("autoscaling") and scaler is not None and scaler.meta.owner_uid == node.meta.uid:
+        # First of all: as long as it lives it may write over what the user asks for
+        actions.append(Remove(AUTOSCALER, scaler.meta.name, scaler.meta.uid))
+    if replicas.scale is not None:
+        actions.append(Scale(replicas.scale, node.meta.resource_version))
+    deployment = snapshot.children.get("Deployment")
+    images = choose_images(node, deployment, context.images, context.around)
+    wanted = [
+        build_account(node),
+        _config_map(snapshot, context),
+        build_service(node),
+        build_budget(node),
+        build_deployment(node, replicas.deployment, images, context.around),
+    ]
+    if node.spec.get("autoscaling"):
+        wanted.append(build_autoscaler(node))
+    for manifest in wanted:
+        action = _apply_if_needed(manifest, snapshot, context.settled or {})
+        actions += [action] if action else []
+    return actions
+
+
+def next_generation(node: Resource, held: Resource | None, reported: int) -> int:
+    """One above all that is known; the counter of a former AgentNode of the same name counts for nothing."""
+    assignments = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
+    return max(assignments.generation if assignments else 0, reported) + 1
+
+
+def _config_map(snapshot: NodeSnapshot, context: Context) -> Json:
+    """The assignments: as they are when they say what they should, else with the next generation.
+
+    The resourceVersion makes the API server refuse it when another leader has written meanwhile.
+    """
+    node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
+    wanted = build_assignments(node, snapshot.agents)
+    current = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
+    if held is not None and current is not None and is_same_work(current, wanted):
+        return build_config_map(node, held.data[names.ASSIGNMENTS_FILE])
+    wanted.generation = next_generation(node, held, context.reported_generation)
+    manifest = build_config_map(node, write_assignments(wanted))
+    if held is not None:
+        manifest["metadata"]["resourceVersion"] = held.meta.resource_version
+    return manifest
+
+
+def _apply_if_needed(manifest: Json, snapshot: NodeSnapshot, settled: Mapping[str, tuple[str, str]]) -> Apply | None:
+    kind = manifest["kind"]
+    digest = digest_of({**manifest, "metadata": _without_version(manifest["metadata"])})
+    live = snapshot.children.get(kind)
+    if live is not None and live.meta.annotations.get(names.APPLIED_ANNOTATION) == digest:
+        if settled.get(kind) == (digest, version_of_child(live)):
+            return None
+        body = {"spec": live.spec, "data": live.data}
+        if all(covers(body[part], manifest[part]) for part in ("spec", "data") if part in manifest):
+            return None
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), names.APPLIED_ANNOTATION: digest}
+    return Apply(kind, {**manifest, "metadata": {**metadata, "annotations": annotations}}, is_new=live is None)
+
+
+def version_of_child(child: Resource) -> str:
+    """Changes whenever somebody changes what we apply."""
+    return str(child.meta.generation) if child.meta.generation else child.meta.resource_version
+
+
+def _without_version(metadata: Mapping[str, Any]) -> Json:
+    return {key: value for key, value in metadata.items() if key != "resourceVersion"}

@@ -1,0 +1,57 @@
+"""Events for people, on transitions alone: `kubectl describe` and `kubectl events` show them."""
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from switchboard_kube import EVENTS, ApiError, Kube
+from switchboard_operator import metrics
+from switchboard_operator.objects import Resource
+from switchboard_wire import names
+
+log = logging.getLogger(__name__)
+
+MAX_NOTE: Final = 1024
+# Conditions whose False is news of trouble, not just of a beginning
+_TROUBLE: Final = frozenset({"Creating", "RollingOut", "Complete", "Paused", "NoReadyInstance", "InstancesNotReady"})
+
+
+def event_of(regarding: Resource, condition: Mapping[str, Any], utc_now: str, identity: str) -> dict[str, Any]:
+    """The Event for a condition that has flipped."""
+    meta = regarding.meta
+    bad = condition["status"] == "False" and condition["reason"] not in _TROUBLE
+    return {
+        "apiVersion": EVENTS.api_version,
+        "kind": EVENTS.kind,
+        "metadata": {"name": f"{meta.name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": meta.namespace},
+        "eventTime": utc_now,
+        "reportingController": names.FIELD_MANAGER,
+        "reportingInstance": identity[:128],
+        "action": "Reconcile",
+        "type": "Warning" if bad else "Normal",
+        "reason": condition["reason"],
+        "note": f"{condition['type']}={condition['status']}: {condition['message'] or condition['reason']}"[:MAX_NOTE],
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": regarding.kind,
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+        },
+    }
+
+
+class Poster:
+    """Posts Events; one that cannot be posted is lost, as Events may be."""
+
+    def __init__(self, kube: Kube, identity: str, utc_now: Callable[[], str]) -> None:
+        self._kube, self._identity, self._utc_now = kube, identity, utc_now
+
+    async def tell(self, regarding: Resource, condition: Mapping[str, Any]) -> None:
+        """Post the Event of a condition that has flipped."""
+        try:
+            await self._kube.create(EVENTS, event_of(regarding, condition, self._utc_now(), self._identity))
+            metrics.WRITES.labels("create", EVENTS.kind).inc()
+        except ApiError as error:
+            log.info("event not posted: %s", error)

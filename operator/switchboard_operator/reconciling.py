@@ -1,0 +1,189 @@
+"""One reconcile of an AgentNode or an Agent: look, decide, do, tell. Safe to run at any time and twice."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+from switchboard_operator.checks import Fault, check_agent, check_node, is_leftover
+from switchboard_operator.conditions import flips
+from switchboard_operator.desired import build_inline_node
+from switchboard_operator.digest import covers, digest_of
+from switchboard_operator.executing import Executor, Later
+from switchboard_operator.instances import Instance, instances_of, observe_instances
+from switchboard_operator.objects import Resource
+from switchboard_operator.plan import Apply, Context, plan_node
+from switchboard_operator.pod import Images, Surroundings
+from switchboard_operator.posting import Poster
+from switchboard_operator.registry import Patience, Registry
+from switchboard_operator.replicas import choose_replicas
+from switchboard_operator.snapshot import (
+    AgentSnapshot,
+    Indexes,
+    NodeSnapshot,
+    agent_snapshot,
+    bound_agents,
+    child_names,
+    node_snapshot,
+)
+from switchboard_operator.status import build_agent_status, build_node_status, patch_of
+from switchboard_operator.writing import Writer
+from switchboard_wire import names
+
+T = TypeVar("T")
+Key = tuple[str, str, str]  # kind, namespace, name
+
+# Between two status writes of one object; what happens in between goes into the second
+NODE_STATUS_S: Final = 2.0
+AGENT_STATUS_S: Final = 5.0
+# A fault may be mended where no watch looks: another owner's object, a policy, a quota
+RECHECK_S: Final = 15.0
+# The watch shows a write of ours within milliseconds; its event brings the key back anyway
+ECHO_S: Final = 0.2
+
+
+class Look(Protocol):
+    """Reads the indexes at one moment."""
+
+    def __call__(self, read: Callable[[Indexes], T]) -> Awaitable[T]:
+        """The value of `read`."""
+        ...
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Brings objects to what their specs say, as the leader."""
+
+    look: Look
+    writer: Writer
+    executor: Executor
+    poster: Poster
+    registry: Registry
+    images: Images
+    around: Surroundings
+    add: Callable[[Key], None]
+    utc_now: Callable[[], str]  # RFC 3339, seconds
+    _told: dict[Key, float] = field(default_factory=dict)
+    _hosting: dict[Key, object] = field(default_factory=dict)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one object; returns in how many seconds to look again, if that is known."""
+        kind, namespace, name = key
+        if kind == names.AGENT_NODE:
+            return await self._node(key, namespace, name)
+        return await self._agent(key, namespace, name)
+
+    async def _node(self, key: Key, namespace: str, name: str) -> float | None:
+        snapshot, bound = await self.look(lambda indexes: _look_at_node(indexes, namespace, name))
+        if snapshot is None or snapshot.node.meta.deleting:
+            self._forget(key)
+            return None
+        self._wait_for_echo(snapshot)
+        node, now = snapshot.node, asyncio.get_running_loop().time()
+        self.registry.set_patience((namespace, name), _patience(node))
+        fault = check_node(snapshot)
+        if fault is None and not node.meta.is_paused:
+            fault = await self._execute(snapshot, now)
+        instances = instances_of(snapshot, self.registry, now)
+        hosting = tuple((i.pod.uid, i.state, i.agents) for i in instances)
+        if self._hosting.get(key) != hosting:
+            self._hosting[key] = hosting
+            for agent in bound:
+                self.add((names.AGENT, namespace, agent))
+        status = build_node_status(snapshot, fault, choose_replicas(snapshot).deployment, instances, self.utc_now())
+        return await self._tell(key, node, status, NODE_STATUS_S) or (RECHECK_S if fault else None)
+
+    async def _execute(self, snapshot: NodeSnapshot, now: float) -> Fault | None:
+        node = snapshot.node
+        for child in snapshot.children.values():
+            if is_leftover(child, node):
+                raise Later(f"{child.kind} {child.meta.name} of a former AgentNode is being deleted", 1.0)
+        context = Context(
+            self.images,
+            self.around,
+            self.registry.reported_generation((node.meta.namespace, node.meta.name)),
+            self.executor.settled(node),
+        )
+        return await self.executor.run(plan_node(snapshot, context), node, now)
+
+    async def _agent(self, key: Key, namespace: str, name: str) -> float | None:
+        snapshot = await self.look(lambda indexes: agent_snapshot(indexes, namespace, name))
+        if snapshot is None or snapshot.agent.meta.deleting:
+            self._forget(key)
+            return None
+        agent = snapshot.agent
+        if self.writer.is_unseen(names.AGENT, namespace, name, agent.meta.resource_version):
+            raise Later("a write is not seen yet", ECHO_S)
+        fault = check_agent(snapshot)
+        if fault is None and agent.spec.get("node") is not None and not agent.meta.is_paused:
+            fault = await self._inline_node(snapshot)
+        now = asyncio.get_running_loop().time()
+        instances: dict[str, list[Instance]] = {
+            node.meta.name: observe_instances(snapshot.pods[node.meta.name], {}, node.status, self.registry, now)
+            for node in snapshot.nodes
+        }
+        status = build_agent_status(snapshot, fault, instances, self.utc_now())
+        return await self._tell(key, agent, status, AGENT_STATUS_S) or (RECHECK_S if fault else None)
+
+    async def _inline_node(self, snapshot: AgentSnapshot) -> Fault | None:
+        """The Agent's own AgentNode, made and kept as the Agent says."""
+        agent, held = snapshot.agent, snapshot.own_node
+        meta = agent.meta
+        version = held.meta.resource_version if held else None
+        if self.writer.is_unseen(names.AGENT_NODE, meta.namespace, meta.name, version):
+            raise Later("a write is not seen yet", ECHO_S)
+        manifest = build_inline_node(agent)
+        digest = digest_of(manifest)
+        if held is not None:
+            if is_leftover(held, agent):
+                raise Later(f"AgentNode {meta.name} of a former Agent is being deleted", 1.0)
+            applied = held.meta.annotations.get(names.APPLIED_ANNOTATION)
+            if applied == digest and covers(held.spec, manifest["spec"]):
+                return None
+        manifest["metadata"]["annotations"] = {names.APPLIED_ANNOTATION: digest}
+        return await self.executor.run(
+            [Apply(names.AGENT_NODE, manifest, is_new=held is None)], agent, asyncio.get_running_loop().time()
+        )
+
+    async def _tell(self, key: Key, held: Resource, status: dict[str, Any], pause_s: float) -> float | None:
+        """Write the status when it differs, the first time at once, then not more often than each `pause_s`."""
+        patch = patch_of(held.status, status)
+        if patch is None:
+            return None
+        now = asyncio.get_running_loop().time()
+        wait = self._told.get(key, float("-inf")) + pause_s - now
+        if wait > 0:
+            return wait
+        self._told[key] = now
+        await self.writer.patch_status(held.kind, held.meta.namespace, held.meta.name, patch)
+        for condition in flips(held.status.get("conditions") or (), status["conditions"]):
+            await self.poster.tell(held, condition)
+        return None
+
+    def _wait_for_echo(self, snapshot: NodeSnapshot) -> None:
+        """Deciding by what was true before an own write would undo it."""
+        node = snapshot.node
+        seen: dict[tuple[str, str], str | None] = {(names.AGENT_NODE, node.meta.name): node.meta.resource_version}
+        for kind, called in child_names(node.meta.name).items():
+            child = snapshot.children.get(kind)
+            seen[(kind, called)] = child.meta.resource_version if child else None
+        for (kind, called), version in seen.items():
+            if self.writer.is_unseen(kind, node.meta.namespace, called, version):
+                raise Later(f"the write of {kind} {called} is not seen yet", ECHO_S)
+
+    def _forget(self, key: Key) -> None:
+        self._told.pop(key, None)
+        self._hosting.pop(key, None)
+        self.executor.forget(key[1], key[2])
+
+
+def _look_at_node(indexes: Indexes, namespace: str, name: str) -> tuple[NodeSnapshot | None, tuple[str, ...]]:
+    snapshot = node_snapshot(indexes, namespace, name)
+    bound = bound_agents(indexes, snapshot.node) if snapshot else ()
+    return snapshot, tuple(agent.meta.name for agent in bound)
+
+
+def _patience(node: Resource) -> Patience:
+    beat = node.spec.get("heartbeat") or {}
+    interval = beat.get("intervalSeconds", 2)
+    return Patience(interval * beat.get("missedUntilDegraded", 3), interval * beat.get("missedUntilDown", 5))

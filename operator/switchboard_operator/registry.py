@@ -1,0 +1,211 @@
+"""The live registry in memory: what each sidecar last said, and how old that is. Pure: `now` is always given.
+
+All times are of the receiver's monotonic clock, so clocks of other machines do not matter.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from switchboard_wire.internal_v1.registry_pb2 import Heartbeat
+from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hello, Hosted
+
+# An activity must last before it is told: status is written for people, not sampled
+ACTIVITY_HOLDS_S: Final = 30.0
+# An instance that is silent for longer says nothing any more about who is cut off from whom
+RECENT_S: Final = 600.0
+# How long a Down instance is shown while its pod is still there
+DOWN_SHOWN_S: Final = 60.0
+# With fewer instances than this, half of them lost is no sign that the fault is on this side
+BRAKE_FROM: Final = 3
+
+Pool = tuple[str, str]  # namespace and name of an AgentNode
+
+
+@dataclass(frozen=True, slots=True)
+class HostedState:
+    """An agent on an instance: `state` Ready, Loading or Failed."""
+
+    name: str
+    state: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How old the last heartbeat may be, in seconds, from `spec.heartbeat`."""
+
+    degraded_s: float = 6.0
+    down_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One instance as its sidecar describes it. `heard`: when it last spoke."""
+
+    pool: Pool
+    instance: str
+    pod_uid: str
+    version: str
+    heard: float
+    ready: bool = False
+    draining: bool = False
+    generation: int = 0
+    concurrency: int = 0
+    agents: tuple[HostedState, ...] = ()
+    activity: str = "Idle"
+    next_activity: str = "Idle"
+    next_since: float = 0.0
+
+
+def introduce(hello: Hello, now: float) -> Record:
+    """The record of an instance that registers; registering again changes nothing but what it says."""
+    return Record(
+        pool=(hello.namespace, hello.node),
+        instance=hello.instance,
+        pod_uid=hello.pod_uid,
+        version=hello.version[:64],
+        heard=now,
+        concurrency=hello.capacity.concurrency,
+        agents=read_hosted(hello.hosted),
+        generation=hello.hosted.generation,
+        next_since=now,
+    )
+
+
+def fold(record: Record, beat: Heartbeat, now: float) -> Record:
+    """The record after a heartbeat."""
+    return _with_activity(
+        replace(
+            record,
+            heard=now,
+            ready=beat.ready,
+            draining=beat.draining,
+            generation=max(beat.generation, beat.hosted.generation),
+            agents=read_hosted(beat.hosted) if beat.HasField("hosted") else record.agents,
+        ),
+        _activity_of(record, beat),
+        now,
+    )
+
+
+def state_of(record: Record, patience: Patience, now: float) -> str:
+    """Starting, Up, Degraded, Draining or Down, by what it said and how long ago."""
+    age = now - record.heard
+    if age > patience.down_s:
+        return "Down"
+    if record.draining:
+        return "Draining"
+    if age > patience.degraded_s:
+        return "Degraded"
+    return "Up" if record.ready else "Starting"
+
+
+def is_shown(record: Record, patience: Patience, now: float) -> bool:
+    """Whether status lists it: one that is Down leaves the list after a while, and stays in the counts."""
+    return now - record.heard <= patience.down_s + DOWN_SHOWN_S
+
+
+def read_hosted(hosted: Hosted) -> tuple[HostedState, ...]:
+    """The agents of an instance, by name and each once."""
+    states = {HOSTED_READY: "Ready", HOSTED_FAILED: "Failed"}
+    agents = {
+        agent.name or agent.type: HostedState(
+            agent.name or agent.type, states.get(agent.state, "Loading"), agent.message
+        )
+        for agent in hosted.agents
+    }
+    return tuple(agents[name] for name in sorted(agents))
+
+
+def _activity_of(record: Record, beat: Heartbeat) -> str:
+    load = beat.load
+    if load.queued or (record.concurrency and load.in_flight >= record.concurrency):
+        return "Saturated"
+    return "Busy" if load.in_flight else "Idle"
+
+
+def _with_activity(record: Record, seen: str, now: float) -> Record:
+    if seen != record.next_activity:
+        return replace(record, next_activity=seen, next_since=now)
+    if seen != record.activity and now - record.next_since >= ACTIVITY_HOLDS_S:
+        return replace(record, activity=seen)
+    return record
+
+
+@dataclass(slots=True)
+class Registry:
+    """Every record, by pod UID. One task owns it; the rest read."""
+
+    started: float
+    grace_s: float = 20.0
+    _records: dict[str, Record] = field(default_factory=dict)
+    _pools: dict[Pool, set[str]] = field(default_factory=dict)
+    _patience: dict[Pool, Patience] = field(default_factory=dict)
+
+    def put(self, record: Record) -> None:
+        """Keep the newest record of an instance."""
+        former = self._records.get(record.pod_uid)
+        if former is not None and former.pool != record.pool:
+            self._pools[former.pool].discard(record.pod_uid)
+        self._records[record.pod_uid] = record
+        self._pools.setdefault(record.pool, set()).add(record.pod_uid)
+
+    def get(self, pod_uid: str) -> Record | None:
+        """The record of a pod."""
+        return self._records.get(pod_uid)
+
+    def of(self, pool: Pool) -> Mapping[str, Record]:
+        """The records of an AgentNode, by pod UID."""
+        return {uid: self._records[uid] for uid in self._pools.get(pool, ())}
+
+    def pools(self) -> Iterable[Pool]:
+        """The AgentNodes of which anything is known."""
+        return tuple(self._pools)
+
+    def reported_generation(self, pool: Pool) -> int:
+        """The highest generation of assignments that an instance of the AgentNode has applied."""
+        return max((record.generation for record in self.of(pool).values()), default=0)
+
+    def set_patience(self, pool: Pool, patience: Patience) -> None:
+        """How long to wait for this AgentNode's instances; the default until it is told."""
+        self._patience[pool] = patience
+
+    def patience(self, pool: Pool) -> Patience:
+        """How long to wait for this AgentNode's instances."""
+        return self._patience.get(pool, Patience())
+
+    def in_grace(self, now: float) -> bool:
+        """Just started: who has not registered yet may still be about to."""
+        return now - self.started < self.grace_s
+
+    def is_doubtful(self, now: float) -> bool:
+        """More than half of all instances fell silent: more likely this process is cut off than all of them."""
+        recent = [record for record in self._records.values() if now - record.heard < RECENT_S]
+        late = sum(now - record.heard > self.patience(record.pool).degraded_s for record in recent)
+        return len(recent) >= BRAKE_FROM and late * 2 > len(recent)
+
+    def signatures(self, now: float) -> Iterator[tuple[str, Pool, object]]:
+        """Of every record what would be told in status: when it changes, its AgentNode is to be looked at."""
+        doubtful = self.is_doubtful(now)
+        for uid, record in self._records.items():
+            patience = self.patience(record.pool)
+            state = "?" if doubtful else state_of(record, patience, now)
+            shown = is_shown(record, patience, now)
+            yield uid, record.pool, (state, shown, record.activity, record.agents, record.version)
+
+    def forget(self, now: float, living: Iterable[str]) -> list[str]:
+        """Drop what is no pod any more and has fallen silent; the UIDs dropped."""
+        alive = set(living)
+        gone = [
+            uid
+            for uid, record in self._records.items()
+            if uid not in alive and now - record.heard > self.patience(record.pool).down_s
+        ]
+        for uid in gone:
+            pool = self._records.pop(uid).pool
+            self._pools[pool].discard(uid)
+            if not self._pools[pool]:
+                del self._pools[pool]
+                self._patience.pop(pool, None)
+        return gone

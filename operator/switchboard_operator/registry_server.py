@@ -1,0 +1,166 @@
+"""The Registry service (port 7420): one stream from every sidecar; heartbeats in, assignments out."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from switchboard_operator import metrics
+from switchboard_operator.registry import Pool, Registry, fold, introduce
+from switchboard_wire.internal_v1.registry_pb2 import Directive, Registered, Report
+from switchboard_wire.names import REGISTRY_METHOD
+from switchboard_wire.v1.frames_pb2 import VALIDATION_FAILED, Assignments, Error, Hello
+
+log = logging.getLogger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Report, Directive]"
+
+DEFAULT_INTERVAL_MS: Final = 2000
+# A sidecar opens one stream; beyond this many something is wrong, and memory must stay bounded
+MAX_STREAMS: Final = 20000
+# Reports are small: a hello with every agent of a node is below this
+MAX_REPORT_BYTES: Final = 1 << 20
+FIRST_REPORT_S: Final = 10.0
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_REPORT_BYTES),
+    ("grpc.keepalive_time_ms", 20000),
+    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.server_handshake_timeout_ms", 5000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(slots=True)
+class Board:
+    """The assignments of every AgentNode, as they have been read from or written to its ConfigMap."""
+
+    _current: dict[Pool, tuple[str, Assignments]] = field(default_factory=dict)
+    _readers: dict[Pool, set[asyncio.Event]] = field(default_factory=dict)
+    _intervals: dict[Pool, int] = field(default_factory=dict)
+
+    def publish(self, pool: Pool, uid: str, assignments: Assignments) -> None:
+        """Show assignments of the AgentNode with this UID; older ones of the same are not shown."""
+        former = self._current.get(pool)
+        if former is not None and former[0] == uid and former[1].generation >= assignments.generation:
+            return
+        self._current[pool] = (uid, assignments)
+        for reader in self._readers.get(pool, ()):
+            reader.set()
+
+    def remove(self, pool: Pool, uid: str) -> None:
+        """The AgentNode with this UID is gone."""
+        if pool in self._current and self._current[pool][0] == uid:
+            del self._current[pool]
+
+    def read(self, pool: Pool) -> Assignments | None:
+        """What is shown now."""
+        entry = self._current.get(pool)
+        return entry[1] if entry else None
+
+    def set_interval(self, pool: Pool, interval_ms: int) -> None:
+        """How often the sidecars of an AgentNode are to speak."""
+        self._intervals[pool] = interval_ms
+
+    def interval_ms(self, pool: Pool) -> int:
+        """How often the sidecars of an AgentNode are to speak."""
+        return self._intervals.get(pool, DEFAULT_INTERVAL_MS)
+
+    @contextlib.contextmanager
+    def reader(self, pool: Pool) -> Any:
+        """An event that is set whenever there is something new to read."""
+        event = asyncio.Event()
+        event.set()
+        self._readers.setdefault(pool, set()).add(event)
+        try:
+            yield event
+        finally:
+            self._readers[pool].discard(event)
+            if not self._readers[pool]:
+                del self._readers[pool]
+
+
+class RegistryService:
+    """Answers `Registry/Connect`."""
+
+    def __init__(self, registry: Registry, board: Board, identity: str) -> None:
+        self._registry, self._board, self._identity = registry, board, identity
+
+    async def connect(
+        self, reports: AsyncIterator[Report], context: "grpc.aio.ServicerContext[Report, Directive]"
+    ) -> None:
+        """Take an instance's reports until it goes; tell it every change of its assignments."""
+        try:
+            first = await asyncio.wait_for(anext(reports), FIRST_REPORT_S)
+        except (StopAsyncIteration, TimeoutError):
+            return
+        if problem := _fault_of(first.hello if first.HasField("hello") else None):
+            await context.write(Directive(refused=Error(code=VALIDATION_FAILED, message=problem)))
+            return
+        pool = (first.hello.namespace, first.hello.node)
+        self._registry.put(introduce(first.hello, _now()))
+        interval = self._board.interval_ms(pool)
+        await context.write(Directive(registered=Registered(operator=self._identity, heartbeat_interval_ms=interval)))
+        with metrics.STREAMS.track_inprogress(), self._board.reader(pool) as news:
+            teller = asyncio.create_task(self._tell(pool, news, context))
+            try:
+                await self._hear(first.hello.pod_uid, reports)
+            finally:
+                teller.cancel()
+                with contextlib.suppress(asyncio.CancelledError, grpc.aio.UsageError, grpc.aio.BaseError):
+                    await teller
+
+    async def _hear(self, pod_uid: str, reports: AsyncIterator[Report]) -> None:
+        async for report in reports:
+            if report.HasField("hello") and not _fault_of(report.hello) and report.hello.pod_uid == pod_uid:
+                self._registry.put(introduce(report.hello, _now()))
+            if report.HasField("heartbeat"):
+                metrics.HEARTBEATS.inc()
+                record = self._registry.get(pod_uid)
+                if record is not None:
+                    self._registry.put(fold(record, report.heartbeat, _now()))
+
+    async def _tell(self, pool: Pool, news: asyncio.Event, context: Context) -> None:
+        while True:
+            await news.wait()
+            news.clear()
+            if (assignments := self._board.read(pool)) is not None:
+                await context.write(Directive(assignments=assignments))
+
+
+@contextlib.asynccontextmanager
+async def serve_registry(service: RegistryService, port: int, host: str = "[::]") -> AsyncIterator[int]:
+    """Serve while the context is open; yields the port bound."""
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
+    name, _, method = REGISTRY_METHOD.removeprefix("/").partition("/")
+    handler = grpc.stream_stream_rpc_method_handler(service.connect, Report.FromString, Directive.SerializeToString)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {method: handler}),))
+    bound = server.add_insecure_port(f"{host}:{port}")
+    await server.start()
+    try:
+        yield bound
+    finally:
+        # Streams never end by themselves; the sidecars reconnect to whoever is there
+        await server.stop(0.5)
+
+
+def _fault_of(hello: Hello | None) -> str:
+    """Why a first report is not taken; empty when it is."""
+    if hello is None:
+        return "the first report must carry hello"
+    missing = [name for name in ("namespace", "node", "instance", "pod_uid") if not getattr(hello, name)]
+    if missing:
+        return f"hello.{missing[0]} is empty"
+    long = [name for name in ("namespace", "node", "instance", "pod_uid") if len(getattr(hello, name)) > 253]
+    return f"hello.{long[0]} is too long" if long else ""
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,41 @@
+"""What the operator's Deployment tells it, from the environment."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from switchboard_wire import names
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One operator process. `namespaces` empty: all of them."""
+
+    namespace: str
+    identity: str
+    sidecar_image: str
+    host_image: str
+    image_pull_policy: str
+    gateways: str
+    registries: str
+    namespaces: tuple[str, ...]
+    registry_port: int
+    ops_port: int
+
+
+def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process; every one has a default that fits the chart."""
+    namespace = env.get(names.ENV_NAMESPACE, "switchboard-system")
+    return Settings(
+        namespace=namespace,
+        identity=env.get(names.ENV_INSTANCE) or socket.gethostname(),
+        sidecar_image=env.get(names.ENV_SIDECAR_IMAGE, "switchboard/sidecar:latest"),
+        host_image=env.get(names.ENV_HOST_IMAGE, "switchboard/host:latest"),
+        image_pull_policy=env.get(names.ENV_IMAGE_PULL_POLICY, "IfNotPresent"),
+        gateways=env.get(names.ENV_GATEWAYS, f"{names.LINKS_SERVICE}.{namespace}.svc:{names.LINKS_PORT}"),
+        registries=env.get(names.ENV_REGISTRIES, f"{names.REGISTRY_SERVICE}.{namespace}.svc:{names.REGISTRY_PORT}"),
+        namespaces=tuple(filter(None, env.get(names.ENV_WATCH_NAMESPACES, "").replace(" ", "").split(","))),
+        registry_port=int(env.get("SWITCHBOARD_REGISTRY_PORT", names.REGISTRY_PORT)),
+        ops_port=int(env.get(names.ENV_OPS_PORT, names.OPS_PORT)),
+    )

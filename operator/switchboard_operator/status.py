@@ -1,0 +1,160 @@
+"""The status of both kinds, from what was observed. Pure; nothing here knows when it will be written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from switchboard_operator.binding import type_of
+from switchboard_operator.checks import Fault, unresolved
+from switchboard_operator.conditions import Claim, merge_conditions
+from switchboard_operator.desired import selector_of
+from switchboard_operator.instances import MAX_INSTANCES, Instance, count_instances, tell_instances
+from switchboard_operator.objects import DEPLOYMENT, Raw, Resource
+from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
+
+Status = dict[str, Any]
+
+
+def build_node_status(
+    snapshot: NodeSnapshot, fault: Fault | None, desired: int, instances: Sequence[Instance], now: str
+) -> Status:
+    """The status of an AgentNode. desired: the number of pods that it is to have; now: RFC 3339."""
+    node, deployment = snapshot.node, _deployment(snapshot)
+    seen = deployment.status if deployment is not None else {}
+    claims = [_accepted(fault), _progressing(node, deployment, desired), _ready(snapshot, fault, desired)]
+    listed = tell_instances(instances, node.status, now)
+    return {
+        "observedGeneration": node.meta.generation,
+        "conditions": merge_conditions(node.status.get("conditions") or (), claims, node.meta.generation, now),
+        "replicas": seen.get("replicas", 0),
+        "readyReplicas": seen.get("readyReplicas", 0),
+        "selector": selector_of(node),
+        "agents": len(snapshot.agents),
+        "counts": count_instances(instances),
+        "instances": listed,
+        "truncated": len(instances) > MAX_INSTANCES,
+    }
+
+
+def build_agent_status(
+    snapshot: AgentSnapshot, fault: Fault | None, instances: Mapping[str, Sequence[Instance]], now: str
+) -> Status:
+    """The status of an Agent. instances: by AgentNode."""
+    agent = snapshot.agent
+    missing = unresolved(snapshot)
+    hosting = _hosting(agent, instances)
+    claims = [
+        _accepted(fault),
+        Claim("ResolvedRefs", False, missing.reason, missing.message)
+        if missing
+        else Claim("ResolvedRefs", True, "ResolvedRefs", ""),
+        _agent_ready(snapshot, fault, missing, hosting),
+    ]
+    nodes = [node.meta.name for node in snapshot.nodes]
+    status: Status = {
+        "observedGeneration": agent.meta.generation,
+        "conditions": merge_conditions(agent.status.get("conditions") or (), claims, agent.meta.generation, now),
+        "type": type_of(agent),
+        "nodes": nodes[:64],
+        "instances": hosting.instances,
+        "readyInstances": hosting.ready,
+    }
+    if nodes:
+        status["node"] = nodes[0] if len(nodes) == 1 else f"{nodes[0]} +{len(nodes) - 1}"
+    return status
+
+
+def patch_of(before: Raw, after: Status) -> Status | None:
+    """The merge patch from one status to the other; None when there is nothing to write."""
+    patch: Status = {key: value for key, value in after.items() if before.get(key) != value}
+    patch |= {key: None for key in before if key not in after}
+    return patch or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosting:
+    instances: int
+    ready: int
+    failure: str  # of one instance on which it failed
+
+
+def _hosting(agent: Resource, instances: Mapping[str, Sequence[Instance]]) -> _Hosting:
+    total, ready, failure = 0, 0, ""
+    for pool in instances.values():
+        for instance in pool:
+            total += instance.state != "Down"
+            for hosted in instance.agents:
+                if hosted.name != agent.meta.name:
+                    continue
+                ready += hosted.state == "Ready" and instance.state in ("Up", "Degraded")
+                if hosted.state == "Failed" and instance.state != "Down":
+                    failure = failure or f"on {instance.pod.name}: {hosted.message}"
+    return _Hosting(total, ready, failure)
+
+
+def _agent_ready(snapshot: AgentSnapshot, fault: Fault | None, missing: Fault | None, hosting: _Hosting) -> Claim:
+    if fault or missing:
+        reason = "NotAccepted" if fault else "Unresolved"
+        return Claim("Ready", False, reason, (fault or missing or Fault("", "")).message)
+    if hosting.ready:
+        failed = f"; failed {hosting.failure}" if hosting.failure else ""
+        return Claim("Ready", True, "Serving", f"ready on {hosting.ready} of {hosting.instances} instances{failed}")
+    if hosting.failure:
+        return Claim("Ready", False, "HandlerFailed", f"{hosting.failure}; correct the code or spec.handler")
+    if snapshot.nodes and all(_is_scaled_to_zero(node) for node in snapshot.nodes):
+        return Claim("Ready", True, "ScaledToZero", "its AgentNodes have no instances, as asked")
+    names = ", ".join(node.meta.name for node in snapshot.nodes) or snapshot.agent.meta.name
+    return Claim("Ready", False, "NoReadyInstance", f"no instance of AgentNode {names} has it ready yet")
+
+
+def _is_scaled_to_zero(node: Resource) -> bool:
+    conditions = node.status.get("conditions") or ()
+    return any(c["type"] == "Ready" and c.get("reason") == "ScaledToZero" for c in conditions)
+
+
+def _accepted(fault: Fault | None) -> Claim:
+    if fault is None:
+        return Claim("Accepted", True, "Accepted")
+    return Claim("Accepted", False, fault.reason, fault.message)
+
+
+def _progressing(node: Resource, deployment: Resource | None, desired: int) -> Claim:
+    if node.meta.is_paused:
+        return Claim("Progressing", False, "Paused", "the annotation switchboard.dev/paused keeps all as it is")
+    if deployment is None:
+        return Claim("Progressing", True, "Creating", "the Deployment does not exist yet")
+    seen = deployment.status
+    for condition in seen.get("conditions") or ():
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return Claim("Progressing", False, "Stalled", condition.get("message", ""))
+    updated, total = seen.get("updatedReplicas", 0), seen.get("replicas", 0)
+    current = seen.get("observedGeneration", 0) >= deployment.meta.generation
+    if current and updated == total == desired and seen.get("availableReplicas", 0) >= desired:
+        return Claim("Progressing", False, "Complete", f"{total} of {desired} instances are of the newest template")
+    return Claim("Progressing", True, "RollingOut", f"{updated} of {desired} instances are of the newest template")
+
+
+def _ready(snapshot: NodeSnapshot, fault: Fault | None, desired: int) -> Claim:
+    deployment = _deployment(snapshot)
+    if deployment is None:
+        return Claim("Ready", False, fault.reason if fault else "Creating", fault.message if fault else "")
+    ready = deployment.status.get("readyReplicas", 0)
+    if desired == 0 and deployment.spec.get("replicas", 1) == 0:
+        return Claim("Ready", True, "ScaledToZero", "no instances, as asked")
+    if desired and ready >= desired:
+        return Claim("Ready", True, "InstancesReady", f"{ready} of {desired} instances are ready")
+    return Claim("Ready", False, *_why_not_ready(snapshot, deployment, ready, desired))
+
+
+def _why_not_ready(snapshot: NodeSnapshot, deployment: Resource, ready: int, desired: int) -> tuple[str, str]:
+    count = f"{ready} of {desired} instances are ready"
+    for condition in deployment.status.get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return "PodsRefused", f"{count}; {condition.get('message', '')}"
+    waiting = next((f"{pod.name}: {pod.waiting}" for pod in snapshot.pods if pod.waiting), "")
+    return "InstancesNotReady", f"{count}; {waiting}" if waiting else count
+
+
+def _deployment(snapshot: NodeSnapshot) -> Resource | None:
+    child = snapshot.children.get(DEPLOYMENT)
+    return child if child is not None and child.meta.owner_uid == snapshot.node.meta.uid else None

@@ -1,0 +1,319 @@
+"""kopf, embedded: its watches fill the indexes and poke the queue. The framework writes nothing.
+
+kopf has a thread and an event loop of its own, because it cancels every task of its loop when it ends; and a supervisor
+restarts it, because it ends when an API server answers 5xx or 403 for long.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, Protocol, TypeVar
+
+import kopf
+
+from switchboard_operator import metrics
+from switchboard_operator.binding import claim_of, node_named_by, type_of
+from switchboard_operator.executing import Later
+from switchboard_operator.objects import (
+    ACCOUNT,
+    AUTOSCALER,
+    BUDGET,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    SERVICE,
+    Raw,
+    Resource,
+    read_pod,
+    read_resource,
+    read_zones,
+)
+from switchboard_operator.snapshot import Indexes
+from switchboard_wire import names
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Group, version and plural of what AgentNodes own
+CHILDREN: Final[Mapping[str, tuple[str, str, str]]] = {
+    DEPLOYMENT: ("apps", "v1", "deployments"),
+    AUTOSCALER: ("autoscaling", "v2", "horizontalpodautoscalers"),
+    BUDGET: ("policy", "v1", "poddisruptionbudgets"),
+    SERVICE: ("", "v1", "services"),
+    CONFIG_MAP: ("", "v1", "configmaps"),
+    ACCOUNT: ("", "v1", "serviceaccounts"),
+}
+PODS: Final = ("", "v1", "pods")
+SLICES: Final = ("discovery.k8s.io", "v1", "endpointslices")
+
+# A look at the indexes takes microseconds; kopf's loop may be busy with a listing
+LOOK_TIMEOUT_S: Final = 5.0
+RESTART_FIRST_S: Final = 1.0
+RESTART_LONGEST_S: Final = 30.0
+
+
+class Listener(Protocol):
+    """What is told of every event, in kopf's loop, once the indexes hold everything."""
+
+    def listing_begins(self) -> None:
+        """The indexes are empty and fill: no look at them is of use before the next event."""
+        ...
+
+    def changed(self, kind: str, resource: Resource, gone: bool, indexes: Indexes) -> None:
+        """An AgentNode, Agent or child is new, has changed or is gone; the indexes say so already."""
+        ...
+
+    def pods_changed(self, namespace: str, node: str) -> None:
+        """A pod of an AgentNode, or the list of its endpoints, has changed."""
+        ...
+
+
+class Backoffs:
+    """Pauses for kopf that never run out: it must not exit because the API server is away for long."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def __iter__(self) -> Iterator[float]:
+        pause = 0.5
+        while True:
+            yield self._rng.uniform(pause / 2, pause)
+            pause = min(RESTART_LONGEST_S, pause * 2)
+
+
+class Watches:
+    """The watches of one process. `run` blocks; everything else may be called from another thread."""
+
+    def __init__(self, namespaces: tuple[str, ...], listener: Listener, rng: random.Random) -> None:
+        self._namespaces, self._listener, self._rng = namespaces, listener, rng
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._indexes: Indexes | None = None
+        self._stop = threading.Event()
+        self.started = threading.Event()
+
+    def run(self) -> None:
+        """Watch until `stop`; the target of a thread."""
+        asyncio.run(self._supervise())
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stop.set()
+
+    async def look(self, read: Callable[[Indexes], T]) -> T:
+        """The value of `read` over the indexes, taken in their own loop; raises Later while there is none."""
+        ours, theirs, indexes = asyncio.get_running_loop(), self._loop, self._indexes
+        if theirs is None or indexes is None:
+            raise Later("the watches have not begun", 1.0)
+        answer: asyncio.Future[T] = ours.create_future()
+
+        def take() -> None:
+            try:
+                value = read(indexes)
+            except Exception as error:  # noqa: BLE001 - it is raised on the other side
+                ours.call_soon_threadsafe(_fail, answer, error)
+            else:
+                ours.call_soon_threadsafe(_answer, answer, value)
+
+        theirs.call_soon_threadsafe(take)
+        try:
+            return await asyncio.wait_for(answer, LOOK_TIMEOUT_S)
+        except TimeoutError as error:
+            raise Later("the watches do not answer", 1.0) from error
+
+    async def _supervise(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        pause = RESTART_FIRST_S
+        while not self._stop.is_set():
+            began = self._loop.time()
+            self._listener.listing_begins()
+            self._indexes = None
+            metrics.WATCH_STARTS.inc()
+            try:
+                await self._watch_once()
+            except Exception:
+                log.exception("the watches ended, starting them again")
+            if self._loop.time() - began > RESTART_LONGEST_S:
+                pause = RESTART_FIRST_S
+            await asyncio.to_thread(self._stop.wait, self._rng.uniform(pause / 2, pause))
+            pause = min(RESTART_LONGEST_S, pause * 2)
+
+    async def _watch_once(self) -> None:
+        where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        await kopf.operator(
+            registry=self._registry(),
+            settings=self._settings(),
+            standalone=True,
+            stop_flag=self._stop,
+            **where,
+        )
+
+    def _settings(self) -> kopf.OperatorSettings:
+        settings = kopf.OperatorSettings()
+        settings.scanning.disabled = True
+        settings.watching.chunk_size = 500
+        settings.watching.reconnect_backoff = 0.5
+        for group, version, plural in (*CHILDREN.values(), PODS, SLICES):
+            name = f"{plural}.{version}.{group}" if group else f"{version}/{plural}"
+            settings.watching.label_selectors[name] = names.NODE_LABEL
+        settings.networking.request_timeout = 30
+        settings.networking.connect_timeout = 5
+        settings.networking.error_backoffs = Backoffs(self._rng)
+        settings.networking.enforce_retry_after = True
+        settings.networking.trust_env = False
+        settings.queueing.worker_limit = 100
+        settings.posting.enabled = False
+        settings.process.ultimate_exiting_timeout = None
+        return settings
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        """A fresh registry for every start: indexes of a former one must not live on."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.startup(registry=registry)(self._begin)
+        for kind, plural in ((names.AGENT_NODE, names.AGENT_NODES), (names.AGENT, names.AGENTS)):
+            self._follow(registry, kind, (names.GROUP, names.VERSION, plural))
+        for kind, address in CHILDREN.items():
+            self._follow(registry, kind, address)
+        for index, address, keys in _INDEXES:
+            kopf.index(*address, id=index, registry=registry)(_indexer(keys))
+        kopf.on.event(*PODS, registry=registry)(self._pod_event)
+        kopf.on.event(*SLICES, registry=registry)(self._slice_event)
+        return registry
+
+    def _follow(self, registry: kopf.OperatorRegistry, kind: str, address: tuple[str, str, str]) -> None:
+        async def event(body: kopf.Body, type: str | None, **_: Any) -> None:
+            if self._indexes is not None:
+                self._listener.changed(kind, read_resource(kind, body), type == "DELETED", self._indexes)
+
+        kopf.on.event(*address, id=f"{kind}-event", registry=registry)(event)
+
+    async def _begin(self, **kwargs: Any) -> None:
+        self._indexes = Indexes(
+            nodes=kwargs["nodes"],
+            nodes_in=kwargs["nodes_in"],
+            agents=kwargs["agents"],
+            claims=kwargs["claims"],
+            agents_naming=kwargs["agents_naming"],
+            agents_selecting=kwargs["agents_selecting"],
+            children=_Union([kwargs[f"children_{kind}"] for kind in CHILDREN]),
+            pods=kwargs["pods"],
+            zones=kwargs["zones"],
+        )
+        self.started.set()
+
+    async def _pod_event(self, body: kopf.Body, **_: Any) -> None:
+        pod = read_pod(body)
+        self._listener.pods_changed(pod.namespace, pod.node)
+
+    async def _slice_event(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        self._listener.pods_changed(namespace or "", labels.get(names.NODE_LABEL, ""))
+
+
+class _Union(Mapping[Any, Any]):
+    """Several indexes whose keys differ, as one."""
+
+    def __init__(self, parts: list[Mapping[Any, Any]]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, key: Any) -> Any:
+        for part in self._parts:
+            if key in part:
+                return part[key]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self._parts:
+            yield from part
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+Keys = Callable[[Raw], Mapping[Any, Any]]
+
+
+def _indexer(keys: Keys) -> Callable[..., Awaitable[Mapping[Any, Any]]]:
+    async def index(body: kopf.Body, **_: Any) -> Mapping[Any, Any]:
+        return keys(body)
+
+    return index
+
+
+def _node(body: Raw) -> Mapping[Any, Any]:
+    node = read_resource(names.AGENT_NODE, body)
+    return {(node.meta.namespace, node.meta.name): node}
+
+
+def _node_in(body: Raw) -> Mapping[Any, Any]:
+    node = read_resource(names.AGENT_NODE, body)
+    return {node.meta.namespace: node}
+
+
+def _agent(body: Raw) -> Mapping[Any, Any]:
+    agent = read_resource(names.AGENT, body)
+    return {(agent.meta.namespace, agent.meta.name): agent}
+
+
+def _claim(body: Raw) -> Mapping[Any, Any]:
+    agent = read_resource(names.AGENT, body)
+    return {(agent.meta.namespace, type_of(agent)): claim_of(agent)}
+
+
+def _agent_naming(body: Raw) -> Mapping[Any, Any]:
+    agent = read_resource(names.AGENT, body)
+    node = node_named_by(agent)
+    return {(agent.meta.namespace, node): agent} if node else {}
+
+
+def _agent_selecting(body: Raw) -> Mapping[Any, Any]:
+    agent = read_resource(names.AGENT, body)
+    return {agent.meta.namespace: agent} if agent.spec.get("nodeSelector") is not None else {}
+
+
+def _child(kind: str) -> Keys:
+    def keys(body: Raw) -> Mapping[Any, Any]:
+        child = read_resource(kind, body)
+        return {(child.meta.namespace, kind, child.meta.name): child}
+
+    return keys
+
+
+def _pod(body: Raw) -> Mapping[Any, Any]:
+    pod = read_pod(body)
+    return {(pod.namespace, pod.node): pod}
+
+
+def _zones(body: Raw) -> Mapping[Any, Any]:
+    metadata = body["metadata"]
+    return {(metadata["namespace"], (metadata.get("labels") or {}).get(names.NODE_LABEL, "")): read_zones(body)}
+
+
+_NODES = (names.GROUP, names.VERSION, names.AGENT_NODES)
+_AGENTS = (names.GROUP, names.VERSION, names.AGENTS)
+_INDEXES: Final[tuple[tuple[str, tuple[str, str, str], Keys], ...]] = (
+    ("nodes", _NODES, _node),
+    ("nodes_in", _NODES, _node_in),
+    ("agents", _AGENTS, _agent),
+    ("claims", _AGENTS, _claim),
+    ("agents_naming", _AGENTS, _agent_naming),
+    ("agents_selecting", _AGENTS, _agent_selecting),
+    *((f"children_{kind}", address, _child(kind)) for kind, address in CHILDREN.items()),
+    ("pods", PODS, _pod),
+    ("zones", SLICES, _zones),
+)
+
+
+def _answer(future: "asyncio.Future[T]", value: T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: "asyncio.Future[T]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

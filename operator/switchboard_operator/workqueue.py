@@ -1,0 +1,105 @@
+"""The queue of objects to look at: each once at a time, however often it was named; failures wait longer each time."""
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+FIRST_RETRY_S: Final = 0.25
+LONGEST_RETRY_S: Final = 60.0
+
+
+class WorkQueue(Generic[K]):
+    """Keys that are due. Owned by one event loop; stands still until `release`d and after `hold`."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = itertools.count()
+        self._active: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._changed = asyncio.Event()
+        self._held = True
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def hold(self) -> None:
+        """Hand out nothing until released; keys are still taken."""
+        self._held = True
+
+    def release(self) -> None:
+        """Hand out what is due."""
+        self._held = False
+        self._changed.set()
+
+    def add(self, key: K, delay_s: float = 0.0) -> None:
+        """Have the key looked at in `delay_s`, or earlier when that was asked for before."""
+        due = asyncio.get_running_loop().time() + delay_s
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._changed.set()
+
+    def retry(self, key: K, at_least_s: float = 0.0) -> float:
+        """Have the key looked at after its back-off; returns the pause."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        ceiling = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures, 16))
+        pause = max(at_least_s, self._rng.uniform(ceiling / 2, ceiling))
+        self.add(key, pause)
+        return pause
+
+    def succeeded(self, key: K) -> None:
+        """The next failure of this key is its first."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """The next key that is due; nobody else gets it until it is `done`."""
+        while True:
+            self._changed.clear()
+            wait = self._next()
+            if not isinstance(wait, float):
+                return wait
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait if wait >= 0 else None)
+            except TimeoutError:
+                continue
+
+    def done(self, key: K) -> None:
+        """The key may be handed out again."""
+        self._active.discard(key)
+        self._changed.set()
+
+    def _next(self) -> K | float:
+        """A key that is due, or the time until the next one; negative: none."""
+        if self._held:
+            return -1.0
+        now = asyncio.get_running_loop().time()
+        postponed: list[tuple[float, int, K]] = []
+        found: K | float = -1.0
+        while self._heap:
+            entry = heapq.heappop(self._heap)
+            due, _, key = entry
+            if self._due.get(key) != due:
+                continue  # it was asked for earlier than this entry says, or handed out
+            if key in self._active:
+                postponed.append(entry)
+            elif due > now:
+                postponed.append(entry)
+                found = due - now
+                break
+            else:
+                del self._due[key]
+                self._active.add(key)
+                found = key
+                break
+        for entry in postponed:
+            heapq.heappush(self._heap, entry)
+        return found
