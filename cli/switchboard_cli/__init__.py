@@ -1,2 +1,1 @@
-"""The command line: `switchboard` and `kubectl switchboard`.
-"""
+"""The command line: `switchboard` and `kubectl switchboard`."""
