@@ -8,6 +8,7 @@ PY := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE ?=
 
 include hack/cluster/cluster.mk
+-include hack/demo/demo.mk
 
 .PHONY: help
 help: ## Show the targets
@@ -45,6 +46,19 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 	$(PY) hack/generate_chart_docs.py --check
 	$(PY) -m pytest -q tests/unit
 
-.PHONY: integration
-integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
+.PHONY: test-integration
+test-integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
 	$(PY) -m pytest -q tests/integration
+
+.PHONY: test
+test: check test-integration ## Everything that a change must pass: check, integration, journeys on the cluster
+	@if [ "$$(id -u)" = 0 ] || [ "$${CLUSTER:-}" = current ] || docker info >/dev/null 2>&1; then \
+	  $(MAKE) --no-print-directory test-journeys; \
+	else \
+	  echo "The journeys were NOT run: they need root, a Docker engine, or CLUSTER=current with a cluster of yours."; \
+	  test -z "$${CI:-}" || exit 1; \
+	fi
+
+.PHONY: bench
+bench: venv ## Benchmarks, each beside its baseline (minutes; use an idle machine)
+	$(PY) -m bench.message_path
