@@ -1,4 +1,4 @@
-"""Which AgentNodes an Agent is bound to, and which Agent has a type. Decided the same by the operator and every gateway.
+"""Which AgentNodes an Agent is bound to, and which Agent has a type: the same for the operator and every gateway.
 
 Pure: resources in, names out.
 """
