@@ -29,7 +29,7 @@ Answer = Callable[[IncomingCall], Awaitable[None]]
 async def until(condition: Callable[[], object]) -> None:
     """Wait until it holds; fail after a generous time."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - the condition is anybody's
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -205,7 +205,7 @@ class FakeOperator:
         self.address = ""
         self._server: aio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, address: str = "127.0.0.1:0") -> None:
         self._server = aio.server(options=SERVER_OPTIONS)
         _, service, method = names.REGISTRY_METHOD.split("/")
         handler = grpc.stream_stream_rpc_method_handler(
@@ -214,7 +214,7 @@ class FakeOperator:
             response_serializer=registry_pb2.Directive.SerializeToString,
         )
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(address)}"
         await self._server.start()
 
     async def stop(self) -> None:
