@@ -77,7 +77,7 @@ def _structured(annotation: Any) -> Converter:
         from pydantic.errors import PydanticSchemaGenerationError
     except ImportError:
         name = getattr(annotation, "__name__", annotation)
-        raise TypeError(f"a payload of type {name} needs pydantic: pip install 'switchboard-agents[host]'") from None
+        raise TypeError(f"a payload of type {name} needs pydantic, which is not installed") from None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     except PydanticSchemaGenerationError as error:

@@ -33,10 +33,11 @@ MAX_RETRY_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """code: folder of user code. modules: imported at the start, for agents that register themselves."""
+    """code: folder of user code. modules: where agents register themselves. logs_calls: a log line per call."""
 
     code: Path
     modules: tuple[str, ...] = ()
+    logs_calls: bool = False
 
 
 @dataclass(slots=True)
@@ -106,6 +107,8 @@ class Deployment:
             await self._start(deployed)
         if assignments.dynamic:
             await self._start_registered()
+            if not self.agents and self._modules():
+                log.warning("no agent is defined", extra={"modules": ", ".join(self._modules())})
         self.changed()
 
     async def retry_failed(self) -> None:
@@ -175,7 +178,7 @@ class Deployment:
             try:
                 found = await asyncio.to_thread(import_module, module, module, self.settings.code)
             except LoadError as error:
-                log.error("module failed to load", extra={"module": module, "reason": str(error)})
+                log.error("module failed to load", exc_info=error.__cause__, extra={"reason": str(error)})
                 continue
             for definition, target in definitions_in(found):
                 if definition.type in types or f"{module}:{getattr(target, '__name__', '')}" in assigned:

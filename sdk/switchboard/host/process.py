@@ -11,9 +11,10 @@ from pathlib import Path
 
 from switchboard.connection import Connection
 from switchboard.host.deployment import Deployment, HostSettings
-from switchboard.host.serving import Serving
+from switchboard.host.serving import Ended, Serving
 from switchboard_wire import names
 from switchboard_wire.deadlines import Deadlines
+from switchboard_wire.errors import name_of
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -25,12 +26,14 @@ MAX_THREADS = 256
 # What in-flight messages are given at SIGTERM when the assignments say nothing
 DRAIN_S = 30.0
 ENV_MODULES = "SWITCHBOARD_MODULES"  # comma separated
+ENV_LOG_CALLS = "SWITCHBOARD_LOG_CALLS"  # 1: a log line per call, for development
 
 
 def read_settings(environ: Mapping[str, str]) -> HostSettings:
-    """Settings from the environment: SWITCHBOARD_CODE, SWITCHBOARD_MODULES."""
+    """Settings from the environment: SWITCHBOARD_CODE, SWITCHBOARD_MODULES, SWITCHBOARD_LOG_CALLS."""
     modules = tuple(name.strip() for name in environ.get(ENV_MODULES, "").split(",") if name.strip())
-    return HostSettings(Path(environ.get(names.ENV_CODE, names.CODE_FOLDER)).resolve(), modules)
+    code = Path(environ.get(names.ENV_CODE, names.CODE_FOLDER)).resolve()
+    return HostSettings(code, modules, environ.get(ENV_LOG_CALLS) == "1")
 
 
 class Host:
@@ -38,7 +41,7 @@ class Host:
 
     def __init__(self, address: str, settings: HostSettings) -> None:
         self._connection = Connection(address, names.ATTACH_METHOD, self, self._greeting)
-        self._serving = Serving()
+        self._serving = Serving(_log_call if settings.logs_calls else None)
         self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="handler")
         self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)
         self._assigned: asyncio.Queue[pb.Assignments] = asyncio.Queue()
@@ -113,6 +116,19 @@ class Host:
         self._serving.set_agents(self._deployment.ready())
         if self._connection.peer is not None:
             self._connection.peer.send(pb.Frame(kind=pb.HOSTED, hosted=self._deployment.hosted()))
+
+
+def _log_call(ended: Ended) -> None:
+    error = ended.error
+    fields = {
+        "agent": ended.agent,
+        "key": ended.opened.target.key,
+        "sender": ended.opened.source.type,
+        "ms": round(ended.seconds * 1000, 1),
+        "code": name_of(error.code) if error else "OK",
+        "error": error.message if error else "",
+    }
+    log.info("call", extra=fields)
 
 
 async def run_host(stop: asyncio.Event) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -24,11 +25,22 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 _UNARY = frozenset({Kind.COROUTINE, Kind.FUNCTION})
 
 
-class Serving:
-    """Gives each call to its agent in a task of its own. agents: by name of the Agent, then by type."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One call that is over. error: None when it went well."""
 
-    def __init__(self) -> None:
+    agent: str
+    opened: pb.Open
+    seconds: float
+    error: ErrorValue | None
+
+
+class Serving:
+    """Gives each call to its agent in a task of its own. on_end: hears of every call, of use while developing."""
+
+    def __init__(self, on_end: Callable[[Ended], None] | None = None) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
+        self._on_end = on_end
         self._by_name: Mapping[str, HostedAgent] = {}
         self._by_type: Mapping[str, HostedAgent] = {}
 
@@ -45,7 +57,7 @@ class Serving:
             message = f"{opened.agent or opened.target.type!r} is not hosted here"
             peer.send(close_with(frame.call, ErrorValue(pb.AGENT_OFFLINE, message)))
             return
-        delivery = Delivery(peer, frame, agent)
+        delivery = Delivery(peer, frame, agent, self._on_end)
         delivery.task = task = asyncio.create_task(delivery.run())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -54,13 +66,15 @@ class Serving:
 class Delivery:
     """One call in the host, from OPEN to CLOSE."""
 
-    __slots__ = ("_agent", "_context", "_frame", "_incoming", "_peer", "task")
+    __slots__ = ("_agent", "_context", "_error", "_frame", "_incoming", "_on_end", "_peer", "task")
 
-    def __init__(self, peer: Peer, frame: pb.Frame, agent: HostedAgent) -> None:
+    def __init__(self, peer: Peer, frame: pb.Frame, agent: HostedAgent, on_end: Callable[[Ended], None] | None) -> None:
         self._peer = peer
         self._frame = frame
         self._agent = agent
         self._context: Context | None = None
+        self._error: ErrorValue | None = None
+        self._on_end = on_end
         self.task: asyncio.Task[None] | None = None
         # A call that is whole in its first frame needs no machinery for pieces
         self._incoming: IncomingCall | None = None
@@ -103,6 +117,9 @@ class Delivery:
             self._fail(self._describe(error))
         finally:
             agent.leave()
+            if self._on_end is not None:
+                name = agent.around.name
+                self._on_end(Ended(name, self._frame.open, perf_counter() - started, self._error))
 
     async def _arguments(self) -> tuple[Any, ...]:
         signature = self._agent.loaded.signature
@@ -167,6 +184,7 @@ class Delivery:
         )
 
     def _fail(self, error: ErrorValue) -> None:
+        self._error = error
         number = self._frame.call
         if self._incoming is not None:
             self._incoming.fail(error)
