@@ -26,6 +26,7 @@ def installed(server: Any, chart: str) -> Iterator[Any]:
     succeed(server.helm("install", "mesh", chart, "--namespace", NAMESPACE))
     yield server
     succeed(server.helm("uninstall", "mesh", "--namespace", NAMESPACE))
+    succeed(server.kubectl("delete", "crd", *CRDS, "--timeout=90s"))
 
 
 def succeed(outcome: Any) -> str:
