@@ -1,0 +1,194 @@
+"""Every gateway is linked, every operator hears of every change; who goes and comes is found again."""
+
+import asyncio
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sidecar_ends import PATIENCE_S, FakeGateway, FakeOperator, assignment, running, staged, until
+
+from switchboard_wire.errors import AgentOffline
+from switchboard_wire.v1 import frames_pb2 as pb
+
+pytestmark = pytest.mark.integration
+
+
+async def test_every_gateway_is_linked_and_told_of_the_others(tmp_path: Path) -> None:
+    second, third = FakeGateway(), FakeGateway()
+    await second.start()
+    await third.start()
+    async with staged(tmp_path) as stage:
+        gateways = (stage.gateway.address, second.address.replace("127.0.0.1", "localhost"))
+        stage.settings = replace(stage.settings, gateways=gateways)
+        stage.assign(assignment("echo"))
+        async with running(stage):
+            stage.attach()
+            await until(lambda: stage.gateway.ready == second.ready == {"echo"})
+            assert third.peers == []
+            peers = pb.Peers(addresses=[stage.gateway.address, third.address])
+            stage.gateway.peer.send(pb.Frame(kind=pb.PEERS, peers=peers))
+            await until(lambda: third.ready == {"echo"})
+            assert (await third.call("echo")).data == b"hi"
+            assert len(stage.gateway.peers) == 1
+    await second.stop()
+    await third.stop()
+
+
+async def test_a_gateway_that_restarts_is_linked_again_and_calls_go_on(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            host = stage.attach()
+            await until(lambda: stage.gateway.ready == {"echo"})
+            address = stage.gateway.address
+            await stage.gateway.stop()
+            await until(lambda: sidecar.links.live == 0)
+            held = asyncio.ensure_future(host.call("far", b"patient"))
+            await until(lambda: sidecar.outbound.held == 1)
+            await stage.gateway.start(address)
+            assert (await held).data == b"patient"
+            assert (await stage.gateway.call("echo")).data == b"hi"
+
+
+async def test_without_any_gateway_a_call_of_the_host_ends_at_its_deadline(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.gateway.stop()
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            host = stage.attach()
+            await until(lambda: sidecar.why_not_ready() is None)
+            with pytest.raises(AgentOffline, match="no gateway"):
+                await host.call("far", deadline_ms=100)
+
+
+async def test_calls_leave_over_the_link_with_the_fewest_and_not_over_one_that_goes_away(tmp_path: Path) -> None:
+    other = FakeGateway()
+    await other.start()
+    async with staged(tmp_path) as stage:
+        stage.settings = replace(stage.settings, gateways=(stage.gateway.address, other.address))
+        going, staying = stage.gateway, other
+        going.answer = staying.answer = None
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            host = stage.attach()
+            await until(lambda: going.ready == staying.ready == {"echo"})
+            await until(lambda: sidecar.links.live == 2)
+            waiting = [asyncio.ensure_future(host.call("far", deadline_ms=60_000)) for _ in range(6)]
+            await until(lambda: len(going.opened) + len(staying.opened) == 6)
+            assert len(going.opened) == len(staying.opened) == 3
+            going.peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="rolling")))
+            await until(lambda: sidecar.links.live == 1)
+            waiting += [asyncio.ensure_future(host.call("far", deadline_ms=60_000)) for _ in range(4)]
+            await until(lambda: len(staying.opened) == 7)
+            assert len(going.opened) == 3
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            await until(lambda: sidecar.outbound.in_flight == 0)
+            await until(lambda: all(call.cancelled for call in staying.opened))
+    await other.stop()
+
+
+async def test_pings_carry_the_load_of_the_host_when_it_says_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo"), concurrency=1)
+        async with running(stage):
+            host = stage.attach(answer=None)
+            await until(lambda: stage.gateway.ready == {"echo"})
+            calls = [stage.gateway.open("echo") for _ in range(3)]
+            await until(lambda: host.opened)
+
+            def load() -> pb.Load:
+                pings = [frame.ping.load for frame in stage.gateway.controls if frame.kind == pb.PING]
+                return pings[-1] if pings else pb.Load()
+
+            await until(lambda: (load().in_flight, load().queued) == (1, 2))
+            for call in calls:
+                call.cancel()
+            host.peer.send(pb.Frame(kind=pb.PING, ping=pb.Ping(number=1, load=pb.Load(cpu=0.5, memory=0.25))))
+            await until(lambda: (load().in_flight, load().cpu, load().memory) == (0, 0.5, 0.25))
+
+
+def read_to_the_end(server: socket.socket) -> int:
+    """Take one connection and read what comes until the other end closes it; never answer."""
+    connection, _ = server.accept()
+    read = 0
+    with connection:
+        connection.settimeout(PATIENCE_S)
+        while data := connection.recv(65536):
+            read += len(data)
+    return read
+
+
+async def test_an_address_that_accepts_and_stays_silent_is_left_and_disturbs_nobody(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with staged(tmp_path) as stage:
+            addresses = (stage.gateway.address, f"127.0.0.1:{silent.getsockname()[1]}")
+            stage.settings = replace(stage.settings, gateways=addresses)
+            stage.assign(assignment("echo"))
+            async with running(stage) as sidecar:
+                stage.attach()
+                await until(lambda: stage.gateway.ready == {"echo"})
+                assert await asyncio.to_thread(read_to_the_end, silent) > 0
+                assert sidecar.links.live == 1
+                assert (await stage.gateway.call("echo")).data == b"hi"
+
+
+async def test_a_gateway_of_another_protocol_is_refused(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.gateway.greets = False
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            stage.attach()
+            await until(lambda: stage.gateway.peers)
+            stage.gateway.peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=7, protocol_max=9)))
+            await until(lambda: len(stage.gateway.hellos) > 1)
+            assert sidecar.links.live == 0
+
+
+async def test_operators_hear_of_registration_state_and_drain_at_once(tmp_path: Path) -> None:
+    first, second = FakeOperator(interval_ms=60_000), FakeOperator(interval_ms=200)
+    await first.start()
+    await second.start()
+    token = tmp_path / "token"
+    token.write_text("secret-1\n")
+    async with staged(tmp_path, registries=(first.address, second.address), token_path=token) as stage:
+        stage.assign(assignment("echo"), concurrency=3)
+        async with running(stage) as sidecar:
+            await until(lambda: first.hellos and second.hellos)
+            hello = first.hellos[0]
+            assert (hello.node, hello.instance, hello.token) == ("writers", "writers-1", "secret-1")
+            await until(lambda: stage.gateway.hellos)
+            assert stage.gateway.hellos[0].token == "secret-1"
+            stage.attach()
+            # The first asked for a heartbeat a minute: what it hears now was sent because it changed
+            await until(lambda: first.heartbeats and first.heartbeats[-1].ready)
+            assert [agent.name for agent in first.heartbeats[-1].hosted.agents] == ["echo"]
+            await until(lambda: len(second.heartbeats) > 5)
+            numbers = [heartbeat.number for heartbeat in second.heartbeats]
+            assert numbers == list(range(1, len(numbers) + 1))
+            draining = asyncio.ensure_future(stage.drain())
+            await until(lambda: first.heartbeats[-1].draining)
+            assert not first.heartbeats[-1].ready
+            await draining
+            assert sidecar.registry.live == 2
+    await first.stop()
+    await second.stop()
+
+
+async def test_an_operator_that_restarts_is_told_everything_again(tmp_path: Path) -> None:
+    operator = FakeOperator()
+    await operator.start()
+    async with staged(tmp_path, registries=(operator.address,)) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            stage.attach()
+            await until(lambda: operator.heartbeats and operator.heartbeats[-1].ready)
+            await operator.stop()
+            await until(lambda: sidecar.registry.live == 0)
+            assert (await stage.gateway.call("echo")).data == b"hi"
+            again = FakeOperator()
+            await again.start(operator.address)
+            await until(lambda: again.heartbeats and again.heartbeats[-1].ready)
+            await again.stop()
