@@ -7,7 +7,6 @@ read from /proc alone.
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,17 +43,20 @@ def start(state: Path, program: Program) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     # nsenter, not `ip netns exec`: that mounts /sys anew and hides the control groups from the program.
     enter = ("nsenter", f"--net=/run/netns/{program.netns}", "--") if program.netns else ()
-    environment = {**os.environ, MARK: mark_of(state, program.name)}
-    with log.open("ab") as output:
-        subprocess.Popen(
-            [*enter, *program.argv],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env=environment,
-            cwd=state,
-        )
+    argv = ("env", f"--chdir={state}", *enter, *program.argv)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess: its objects want to be waited for, and these programs outlive this one.
+    os.posix_spawnp(
+        argv[0],
+        argv,
+        {**os.environ, MARK: mark_of(state, program.name)},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
 
 
 def ensure(state: Path, programs: Iterable[Program]) -> None:
@@ -119,6 +121,9 @@ def signal_and_wait(pids: list[int], number: signal.Signals, timeout_s: float) -
         if is_alive(pid):
             signal_process(pid, number)
     wait_until(lambda: not any(is_alive(pid) for pid in pids), "processes to end", timeout_s)
+    for pid in pids:
+        with suppress(ChildProcessError):  # nearly all are no children of this process
+            os.waitpid(pid, os.WNOHANG)
 
 
 def signal_process(pid: int, number: signal.Signals) -> None:

@@ -1,0 +1,80 @@
+"""What the images hold and how they are tagged."""
+
+import re
+from pathlib import Path
+
+import pytest
+from devcluster.image_plan import PACKAGES, digest, helm_values, plan_image, plan_images
+from devcluster.settings import PROJECT
+
+
+def packages_in_dockerfile() -> dict[str, list[str]]:
+    """Return for each image the packages that the stages below it copy."""
+    stages: dict[str, tuple[str, list[str]]] = {}
+    name = ""
+    for line in (PROJECT / "images" / "Dockerfile").read_text().splitlines():
+        if begun := re.match(r"FROM (\S+) AS (\S+)", line):
+            name = begun.group(2)
+            stages[name] = (begun.group(1), [])
+        elif copied := re.match(r"COPY (\S+/\S+) /opt/switchboard/(\S+)$", line):
+            assert copied.group(1).endswith(f"/{copied.group(2)}")
+            stages[name][1].append(copied.group(1))
+    sources = {image: stages[f"{image}-source"] for image in PACKAGES}
+    return {image: stages[below][1] + own for image, (below, own) in sources.items()}
+
+
+def test_the_thin_layer_holds_what_the_dockerfile_copies() -> None:
+    found = packages_in_dockerfile()
+    assert {name: sorted(packages) for name, packages in found.items()} == {
+        name: sorted(packages) for name, packages in PACKAGES.items()
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, packages in PACKAGES.items():
+        for package in packages:
+            (tmp_path / package).mkdir(parents=True, exist_ok=True)
+            (tmp_path / package / "__init__.py").write_text(f"# {package}")
+        (tmp_path / "requirements").mkdir(exist_ok=True)
+        (tmp_path / "requirements" / f"{name}.txt").write_text("one==1")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "Dockerfile").write_text("FROM x")
+    return tmp_path
+
+
+def test_an_edit_changes_the_tags_of_those_images_which_hold_it(project: Path) -> None:
+    before = {plan.name: plan for plan in plan_images(project)}
+    (project / "gateway/switchboard_gateway/__init__.py").write_text("# edited")
+    after = {plan.name: plan for plan in plan_images(project)}
+    assert {name for name in PACKAGES if before[name].reference != after[name].reference} == {"gateway", "cli"}
+    assert {name for name in PACKAGES if before[name].dependencies != after[name].dependencies} == set()
+
+
+def test_a_new_lock_file_changes_its_image_alone(project: Path) -> None:
+    before = plan_image(project, "host", ""), plan_image(project, "sidecar", "")
+    (project / "requirements" / "host.txt").write_text("one==2")
+    after = plan_image(project, "host", ""), plan_image(project, "sidecar", "")
+    assert before[0].dependencies != after[0].dependencies
+    assert before[0].reference != after[0].reference
+    assert before[1] == after[1]
+
+
+def test_compiled_modules_do_not_count(project: Path) -> None:
+    before = plan_images(project)
+    cached = project / "sdk/switchboard/__pycache__"
+    cached.mkdir()
+    (cached / "__init__.cpython-311.pyc").write_bytes(b"compiled")
+    assert plan_images(project) == before
+
+
+def test_moving_a_boundary_changes_the_digest() -> None:
+    assert digest([b"ab", b"c"]) != digest([b"a", b"bc"])
+
+
+def test_helm_gets_the_images_that_it_deploys(project: Path) -> None:
+    values = helm_values(plan_images(project))
+    assert set(values) == {"image", "operator", "gateway", "sidecar", "host"}
+    host = plan_image(project, "host", "")
+    assert values["host"] == {"image": {"repository": "switchboard/host", "tag": host.source_key}}
+    assert host.reference == f"localhost/switchboard/host:{host.source_key}"
