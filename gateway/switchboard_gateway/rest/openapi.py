@@ -11,7 +11,7 @@ Node = dict[str, Any]
 
 _TEXT: Final = {"type": "string"}
 # Statuses that come from HTTP itself
-_HTTP_STATUSES: Final = {405: "This method is not for this path.", 431: "Too many or too long headers."}
+_HTTP_STATUSES: Final = {405: "This method is not for this path."}
 
 
 def build_openapi() -> Node:
