@@ -10,7 +10,7 @@ import grpc
 
 from switchboard.caller import Caller
 from switchboard.composition import Composition
-from switchboard.connection import Connection
+from switchboard.connection import CONNECT_WAIT_S, Connection
 from switchboard.options import CallOptions, Target, fill_open
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with, failure
@@ -32,13 +32,20 @@ class Client(Caller, Composition):
             answer = await client.request("summarizer", "a long text")
 
     address: host:port of the gateway's gRPC port; SWITCHBOARD_GATEWAY, or else localhost:7400, when left out.
-    timeout_s: for calls that name none; the Agent's timeoutSeconds when left out. The session connects by itself,
-    also again.
+    timeout_s: for calls that name none; the Agent's timeoutSeconds when left out. connect_timeout_s: how long a call
+    waits for the session, which connects by itself, also again.
     """
 
-    __slots__ = ("_connection", "_counter", "_prefix", "_running", "_templates", "_timeout_s", "address")
+    __slots__ = ("_connection", "_counter", "_prefix", "_running", "_templates", "_timeout_s", "_wait_s", "address")
 
-    def __init__(self, address: str | None = None, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        connect_timeout_s: float = CONNECT_WAIT_S,
+    ) -> None:
+        self._wait_s = connect_timeout_s
         self.address = address or os.environ.get(ENV_GATEWAY) or f"localhost:{GATEWAY_GRPC_PORT}"
         self._timeout_s = timeout_s
         self._prefix = f"{secrets.token_hex(8)}-"
@@ -47,7 +54,7 @@ class Client(Caller, Composition):
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents())
+        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), wait_s=self._wait_s)
         super().__init__(self._connection, Deadlines())
         self._running = asyncio.create_task(self._connection.run())
         return self
@@ -66,7 +73,7 @@ class Client(Caller, Composition):
                 LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
             )
             try:
-                response = await method(request, timeout=self._timeout_s or 10)
+                response = await method(request, timeout=self._wait_s)
             except grpc.RpcError as error:
                 details = getattr(error, "details", lambda: "")()
                 raise failure(pb.NODE_UNAVAILABLE, f"{self.address} cannot be reached: {details}") from error

@@ -18,7 +18,7 @@ log = logging.getLogger("switchboard.connection")
 # The first retry comes soon, because a restart is the usual reason; the last ones seldom, for the other end's sake
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 2.0
-# A call without a time of its own waits so long for a stream
+# A call waits so long for a stream, within its own time: a gateway that restarts is back sooner
 CONNECT_WAIT_S = 10.0
 
 Greeting = Callable[[], list[pb.Frame]]
@@ -28,10 +28,19 @@ class Connection:
     """Keeps a stream to `address` while `run` runs, with full-jitter back-off between tries.
 
     peer: the living end of it, or None. greeting: the frames with which each new stream begins.
+    wait_s: how long `wait` waits at most.
     """
 
-    def __init__(self, address: str, method: str, events: PeerEvents, greeting: Greeting | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        method: str,
+        events: PeerEvents,
+        greeting: Greeting | None = None,
+        wait_s: float = CONNECT_WAIT_S,
+    ) -> None:
         self.address = address
+        self._wait_s = wait_s
         self.peer: Peer | None = None
         self._method = method
         self._events = events
@@ -75,7 +84,7 @@ class Connection:
     async def wait(self, timeout_s: float | None = None) -> Peer:
         """The living peer, as soon as there is one. Raises NodeUnavailable (delivered=NO)."""
         try:
-            async with asyncio.timeout(CONNECT_WAIT_S if timeout_s is None else timeout_s):
+            async with asyncio.timeout(self._wait_s if timeout_s is None else min(timeout_s, self._wait_s)):
                 while self.peer is None or self.peer.lost:
                     await self._changed.wait()
                     await asyncio.sleep(0)  # a lost peer is put away on one of the loop's next turns

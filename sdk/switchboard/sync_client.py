@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 from switchboard.client import Client
+from switchboard.connection import CONNECT_WAIT_S
 from switchboard.sync_caller import SyncCaller
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -21,8 +22,14 @@ class SyncClient(SyncCaller):
 
     __slots__ = ("_client", "_make", "_thread")
 
-    def __init__(self, address: str | None = None, *, timeout_s: float | None = None) -> None:
-        self._make: Callable[[], Client] = lambda: Client(address, timeout_s=timeout_s)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        connect_timeout_s: float = CONNECT_WAIT_S,
+    ) -> None:
+        self._make = partial(Client, address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
         self._client: Client | None = None
         self._thread: threading.Thread | None = None
 

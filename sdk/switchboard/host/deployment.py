@@ -110,6 +110,8 @@ class Deployment:
             if not self.agents and self._modules():
                 log.warning("no agent is defined", extra={"modules": ", ".join(self._modules())})
         self.changed()
+        ready = sorted(self.ready())
+        log.info("assignments applied", extra={"ready": ready, "failed": sorted(self.agents.keys() - set(ready))})
 
     async def retry_failed(self) -> None:
         """Try the agents again that failed to load."""

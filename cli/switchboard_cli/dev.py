@@ -1,0 +1,250 @@
+"""`switchboard dev`: gateway, sidecar and host of this machine as plain processes on the same wire as in a cluster."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from switchboard_cli.dev_feed import Feed
+from switchboard_cli.dev_process import Child
+from switchboard_cli.dev_target import CodeTarget, DevError, Ports, choose_ports, find_target
+from switchboard_wire import names
+from switchboard_wire.v1 import frames_pb2 as pb
+
+NODE = "dev"
+START_S = 30.0
+# As long as the files of one save take to come, far below what a person notices
+SETTLE_MS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """The command line of `switchboard dev`."""
+
+    target: str
+    cwd: Path
+    port: int | None
+    http_port: int | None
+    reload: bool
+    verbose: bool
+
+
+def run_dev(options: DevOptions) -> int:
+    """Run until Ctrl-C; returns the exit status."""
+    try:
+        target = find_target(options.target, options.cwd)
+        ports = choose_ports(options.port, options.http_port)
+        with tempfile.TemporaryDirectory(prefix="switchboard-") as folder:
+            return asyncio.run(_run(options, target, ports, Path(folder)))
+    except DevError as error:
+        sys.stderr.write(f"switchboard dev: {error}\n")
+        return 2
+
+
+async def _run(options: DevOptions, target: CodeTarget, ports: Ports, folder: Path) -> int:
+    return await _Dev(options, target, ports, folder).run()
+
+
+class _Dev:
+    """One run. folder: for the socket and the assignments; gone afterwards."""
+
+    def __init__(self, options: DevOptions, target: CodeTarget, ports: Ports, folder: Path) -> None:
+        self._options = options
+        self._target = target
+        self._ports = ports
+        self._folder = folder
+        self._feed = Feed(target.folder, verbose=options.verbose)
+        self._stop = asyncio.Event()
+        self._gateway = self._child("gateway", "switchboard_gateway", self._gateway_env())
+        self._sidecar = self._child("sidecar", "switchboard_sidecar", self._sidecar_env())
+        self._hosts = 0
+        self._host = self._new_host()
+        self._ready: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Start, watch, end. Returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        started = time.monotonic()
+        self._write_assignments()
+        try:
+            for child in (self._gateway, self._sidecar):
+                await child.start()
+            await self._start_host()
+            return await self._until_stopped(started)
+        finally:
+            for child in (self._host, self._sidecar, self._gateway):
+                await child.stop()
+            if self._stop.is_set():
+                self._feed.say("stopped")
+
+    async def _until_stopped(self, started: float) -> int:
+        work: list[asyncio.Task[None]] = [asyncio.create_task(self._announce(started))]
+        if self._options.reload:
+            work.append(asyncio.create_task(self._reload_on_change()))
+        ends = [asyncio.create_task(self._end_of(child)) for child in (self._gateway, self._sidecar)]
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({stopping, *ends, *work[1:]}, return_when=asyncio.FIRST_COMPLETED)
+            for done in (*work, *ends):
+                if done.done():
+                    done.result()
+            return 0 if stopping.done() else 1
+        finally:
+            for task in (*work, *ends, stopping):
+                task.cancel()
+            await asyncio.gather(*work, *ends, stopping, return_exceptions=True)
+
+    # Processes
+
+    def _child(self, name: str, module: str, env: dict[str, str]) -> Child:
+        return Child(name, module, env, self._on_line)
+
+    def _new_host(self) -> Child:
+        self._hosts += 1
+        return self._child(f"host {self._hosts}", "switchboard.host", self._host_env())
+
+    async def _start_host(self) -> None:
+        self._ready = asyncio.get_running_loop().create_future()
+        await self._host.start()
+        task = asyncio.create_task(self._tell_end(self._host))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def _on_line(self, name: str, text: str) -> None:
+        record = self._feed.line(name, text)
+        if record and record["message"] == "assignments applied" and name == self._host.name and not self._ready.done():
+            self._ready.set_result(record["ready"])
+
+    async def _end_of(self, child: Child) -> None:
+        status = await child.wait()
+        if not self._stop.is_set():
+            self._feed.say(f"the {child.name} ended with status {status}: --verbose shows more", bad=True)
+
+    async def _tell_end(self, host: Child) -> None:
+        status = await host.wait()
+        if host is self._host and not self._stop.is_set():
+            self._feed.say(f"the host ended with status {status}; a change starts it anew", bad=True)
+
+    def _gateway_env(self) -> dict[str, str]:
+        ports = self._ports
+        return {
+            "SWITCHBOARD_DIRECTORY": "announced",
+            "SWITCHBOARD_BIND": "127.0.0.1",
+            "SWITCHBOARD_GRPC_PORT": str(ports.grpc),
+            "SWITCHBOARD_HTTP_PORT": str(ports.http),
+            "SWITCHBOARD_LINKS_PORT": str(ports.links),
+            names.ENV_OPS_PORT: str(ports.gateway_ops),
+            **_COMMON,
+        }
+
+    def _sidecar_env(self) -> dict[str, str]:
+        return {
+            names.ENV_NODE: NODE,
+            names.ENV_INSTANCE: f"{NODE}-0",
+            names.ENV_POD_UID: f"{NODE}-0",
+            names.ENV_GATEWAYS: f"127.0.0.1:{self._ports.links}",
+            names.ENV_REGISTRIES: "",
+            names.ENV_SOCKET: str(self._socket),
+            names.ENV_ASSIGNMENTS: str(self._folder / names.ASSIGNMENTS_FILE),
+            names.ENV_OPS_PORT: str(self._ports.sidecar_ops),
+            **_COMMON,
+        }
+
+    def _host_env(self) -> dict[str, str]:
+        return {
+            names.ENV_SOCKET: str(self._socket),
+            names.ENV_CODE: str(self._target.folder),
+            "SWITCHBOARD_MODULES": "" if self._target.entry else self._target.module,
+            "SWITCHBOARD_LOG_CALLS": "1",
+            names.ENV_GATEWAY: f"127.0.0.1:{self._ports.grpc}",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",  # a .pyc of the same second would hide a change
+            **_COMMON,
+        }
+
+    @property
+    def _socket(self) -> Path:
+        return self._folder / "host.sock"
+
+    def _write_assignments(self) -> None:
+        from google.protobuf.json_format import MessageToJson
+
+        entry = self._target.entry
+        assignments = pb.Assignments(generation=1, concurrency=256, queue_length=1000, drain_ms=3000, dynamic=True)
+        if entry:
+            name = entry.rpartition(":")[2].rpartition(".")[2].replace("_", "-").lower()
+            assignments.dynamic = False
+            assignments.agents.add(name=name, type=name, python=pb.PythonHandler(entry=entry))
+        (self._folder / names.ASSIGNMENTS_FILE).write_text(MessageToJson(assignments))
+
+    # Telling
+
+    async def _announce(self, started: float) -> None:
+        """Say what there is, once the gateway can reach it."""
+        await self._ready
+        agents = await self._reachable_agents()
+        self._feed.say(f"ready in {time.monotonic() - started:.1f} s: {', '.join(agents)}")
+        usual = (names.GATEWAY_GRPC_PORT, names.GATEWAY_HTTP_PORT)
+        ports = self._ports
+        elsewhere = "" if ports.grpc == usual[0] else f" --gateway localhost:{ports.grpc}"
+        self._feed.say(f'  switchboard send{elsewhere} {agents[0]} "Hello"')
+        url = f"http://localhost:{ports.http}/api/v1/agents/{agents[0]}/execute"
+        self._feed.say(f"  curl {url} \\\n    -H 'content-type: application/json' -d '{{\"input\": \"Hello\"}}'")
+        self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if self._options.reload else ""))
+
+    async def _reachable_agents(self) -> list[str]:
+        """The types of the agents that answer, as soon as there is one: users may have to fix their code first."""
+        url = f"http://127.0.0.1:{self._ports.http}/api/v1/agents"
+        while True:
+            ready = await asyncio.to_thread(_fetch_ready, url)
+            if ready:
+                return ready
+            await asyncio.sleep(0.05)
+
+    # Reloading
+
+    async def _reload_on_change(self) -> None:
+        async for changed in self._changes():
+            started = time.monotonic()
+            old, self._host = self._host, self._new_host()
+            # The new host first: the sidecar turns to it when it comes, and the old one ends what it has
+            await self._start_host()
+            with contextlib.suppress(TimeoutError):
+                ready = await asyncio.wait_for(self._ready, START_S)
+                took = time.monotonic() - started
+                self._feed.say(
+                    f"reloaded in {took:.2f} s after a change of {changed}: {', '.join(ready) or 'no agent'}"
+                )
+            await old.stop()
+
+    async def _changes(self) -> AsyncIterator[str]:
+        from watchfiles import PythonFilter, awatch
+
+        folder = self._target.folder
+        watching = awatch(folder, watch_filter=PythonFilter(), step=SETTLE_MS, debounce=400, stop_event=self._stop)
+        async with contextlib.aclosing(watching):
+            async for changes in watching:
+                yield ", ".join(sorted({str(Path(path).relative_to(folder)) for _, path in changes})[:3])
+
+
+_COMMON = {names.ENV_LOG_FORMAT: "json", names.ENV_LOG_LEVEL: "INFO", names.ENV_NAMESPACE: "default"}
+
+
+def _fetch_ready(url: str) -> list[str]:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            found = json.load(response)["agents"]
+    except (urllib.error.URLError, OSError, ValueError):
+        return []
+    return [agent["type"] for agent in found if agent["instancesReady"]]

@@ -1,0 +1,123 @@
+"""What `switchboard dev` was asked to run, checked before anything starts."""
+
+import ast
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from switchboard_wire.names import GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
+
+
+class DevError(Exception):
+    """`switchboard dev` cannot start; one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeTarget:
+    """folder: goes on sys.path. entry: module:attribute, or None for every decorated agent of the module."""
+
+    folder: Path
+    module: str
+    entry: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """The module's file, whether it is there or not."""
+        path = self.folder.joinpath(*self.module.split("."))
+        return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def find_target(text: str, cwd: Path) -> CodeTarget:
+    """Read FILE or MODULE:ATTR. Raises DevError: no such file, not Python, no agent in it."""
+    module, colon, attribute = text.partition(":")
+    if colon:
+        target = CodeTarget(cwd, module, text)
+        if not target.file.exists():
+            raise DevError(f"{target.file} does not exist: {text!r} means {attribute!r} of module {module!r}")
+        return target
+    path = Path(text) if Path(text).is_absolute() else cwd / text
+    if path.is_dir():
+        raise DevError(f"{text} is a folder: name a Python file, for example {text.rstrip('/')}/app.py")
+    if not path.exists():
+        raise DevError(f"{text} does not exist")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise DevError(f"{text} cannot be imported: a Python file is named like app.py, of letters, digits and '_'")
+    if not defines_agent(path.read_text()):
+        raise DevError(f"{text} has no agent: decorate a function with @agent (from switchboard import agent)")
+    return CodeTarget(path.resolve().parent, path.stem)
+
+
+def defines_agent(source: str) -> bool:
+    """Whether a decorator called agent is in the text; text that does not parse may have one, the host tells more."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return True
+    decorated = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = {"agent"} | {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == "agent" and alias.asname
+    }
+    found = (decorator for node in ast.walk(tree) if isinstance(node, decorated) for decorator in node.decorator_list)
+    return any(_name_of(decorator) in names for decorator in found)
+
+
+def _name_of(decorator: ast.expr) -> str:
+    if isinstance(decorator, ast.Call):
+        decorator = decorator.func
+    if isinstance(decorator, ast.Attribute):
+        return decorator.attr
+    return decorator.id if isinstance(decorator, ast.Name) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """grpc and http are the public ones; the others are inside."""
+
+    grpc: int
+    http: int
+    links: int
+    gateway_ops: int
+    sidecar_ops: int
+
+
+def choose_ports(grpc: int | None, http: int | None) -> Ports:
+    """The ports asked for, or else the usual ones, or free ones. Raises DevError when one asked for is taken."""
+    chosen_grpc = _public(grpc, GATEWAY_GRPC_PORT, "--port")
+    chosen_http = _public(http, GATEWAY_HTTP_PORT, "--http-port")
+    if chosen_grpc == chosen_http:
+        raise DevError(f"--port and --http-port are both {chosen_grpc}: say two ports")
+    return Ports(chosen_grpc, chosen_http, *_free_ports(3, {chosen_grpc, chosen_http}))
+
+
+def _public(wanted: int | None, usual: int, option: str) -> int:
+    if wanted is not None and not _is_free(wanted):
+        raise DevError(f"port {wanted} is taken: stop what listens there, or give another one with {option}")
+    if wanted is not None:
+        return wanted
+    return usual if _is_free(usual) else _free_ports(1, set())[0]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports(count: int, but: set[int]) -> list[int]:
+    """Ports that were free a moment ago, held together so that they differ."""
+    probes = [socket.socket() for _ in range(count + len(but))]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [port for probe in probes if (port := probe.getsockname()[1]) not in but][:count]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -1,0 +1,120 @@
+"""The commands. Each does its work in a module of its own, imported when it runs, so that --help is quick."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
+
+_WIDTH = {"max_content_width": 80, "help_option_names": ["-h", "--help"]}
+_gateway = click.option(
+    "--gateway",
+    "-g",
+    metavar="HOST:PORT",
+    envvar=ENV_GATEWAY,
+    default=f"localhost:{GATEWAY_GRPC_PORT}",
+    show_default=True,
+    show_envvar=True,
+    help="The gateway's gRPC address.",
+)
+_namespace = click.option("--namespace", "-n", metavar="NAME", default="", help="Namespace of the agents.")
+
+
+@click.group(context_settings=_WIDTH)
+@click.version_option(package_name="switchboard-agents", message="%(version)s")
+def cli() -> None:
+    """Run, call and look at Switchboard's agents.
+
+    `switchboard dev app.py` runs the agents of a file on this machine; `switchboard send AGENT TEXT` talks to them.
+    """
+
+
+@cli.command(short_help="Run the agents of a file here, and reload them on change.")
+@click.argument("target", metavar="FILE|MODULE:ATTR")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help=f"gRPC port.  [default: {GATEWAY_GRPC_PORT}, or a free one]"
+)
+@click.option(
+    "--http-port", type=click.IntRange(1, 65535), help=f"REST port.  [default: {GATEWAY_HTTP_PORT}, or a free one]"
+)
+@click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a Python file changes.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the log lines of gateway, sidecar and host too.")
+def dev(target: str, port: int | None, http_port: int | None, reload: bool, verbose: bool) -> None:
+    """Run agents on this machine: gateway, sidecar and host as processes.
+
+    FILE is a Python file whose agents are decorated with @agent. MODULE:ATTR names one function or class, importable
+    from the current folder. Requests and errors are shown as they happen; Ctrl-C ends everything.
+
+    \b
+    Example:
+      switchboard dev app.py
+      switchboard send summarize "A long text."     (in another terminal)
+    """
+    from switchboard_cli.dev import DevOptions, run_dev
+
+    sys.exit(run_dev(DevOptions(target, Path.cwd(), port, http_port, reload, verbose)))
+
+
+@cli.command(short_help="Send one message to an agent and print its answer.")
+@click.argument("agent")
+@click.argument("text", required=False)
+@click.option("--key", "-k", metavar="KEY", default="", help="Conversation, document or user within the agent.")
+@click.option("--json", "as_json", is_flag=True, help="TEXT is JSON: send it as such.")
+@click.option("--stream", "-s", is_flag=True, help="Print the answer piece by piece as it comes.")
+@click.option("--timeout", "-t", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Give up after this time.")
+@_namespace
+@_gateway
+def send(
+    agent: str,
+    text: str | None,
+    key: str,
+    as_json: bool,
+    stream: bool,
+    timeout: float | None,
+    namespace: str,
+    gateway: str,
+) -> None:
+    """Send TEXT to AGENT and print the answer.
+
+    AGENT is a type, type/key, or capability:NAME. Without TEXT, or with "-", the message is read from standard input.
+
+    \b
+    Examples:
+      switchboard send summarizer "A long text."
+      switchboard send counter/ada --json '{"add": 2}'
+      cat report.txt | switchboard send capability:summarize --stream
+    """
+    from switchboard.options import CallOptions
+    from switchboard_cli.calls import Message, send_message
+
+    options: CallOptions = {"timeout_s": timeout} if timeout else {}
+    if key:
+        options["key"] = key
+    if namespace:
+        options["namespace"] = namespace
+    if text is None or text == "-":
+        text = sys.stdin.read()
+    sys.exit(send_message(Message(gateway, agent, text, as_json, stream, options)))
+
+
+@cli.command(short_help="List the agents that a gateway knows.")
+@click.option("--capability", "-c", metavar="NAME", default="", help="Only agents with this capability.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one agent a line.")
+@_namespace
+@_gateway
+def agents(capability: str, as_json: bool, namespace: str, gateway: str) -> None:
+    """List the agents that the gateway knows, with the instances that are ready for each."""
+    from switchboard_cli.calls import list_agents
+
+    sys.exit(list_agents(gateway, namespace, capability, as_json))
+
+
+def main() -> None:
+    """Entry point of `switchboard` and, by its name, of `kubectl switchboard`."""
+    name = Path(sys.argv[0]).name
+    cli(prog_name="kubectl switchboard" if name.startswith("kubectl-") else "switchboard")
+
+
+if __name__ == "__main__":
+    main()

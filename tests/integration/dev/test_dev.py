@@ -1,0 +1,241 @@
+"""`switchboard dev` as a user runs it: real processes, real ports, changes on disk, Ctrl-C."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from switchboard import AgentNotFound, ProcessingError, SyncClient, ValidationFailed
+from switchboard_cli.dev_target import choose_ports
+
+pytestmark = pytest.mark.integration
+
+WAIT_S = 60.0
+APP = """
+from switchboard import agent
+
+@agent(capabilities=["shout"])
+async def shout(text: str) -> str:
+    return text.upper()
+
+@agent
+def divide(numbers: list[int]) -> float:
+    return numbers[0] / numbers[1]
+"""
+
+
+class Dev:
+    """One `switchboard dev`, with all that it printed."""
+
+    def __init__(self, folder: Path, target: str) -> None:
+        ports = choose_ports(None, None)
+        self.grpc, self.http = ports.links, ports.gateway_ops  # free ones, so that two tests never meet
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        command = [sys.executable, "-m", "switchboard_cli.main", "dev", target]
+        command += ["--port", str(self.grpc), "--http-port", str(self.http)]
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+
+    def wait_for(self, pattern: str, after: int = 0) -> str:
+        """The first line from `after` on that matches."""
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [line for line in self.lines[after:] if re.search(pattern, line)]
+            return bool(found)
+
+        with self._changed:
+            assert self._changed.wait_for(look, WAIT_S), f"no line matches {pattern!r}: {self.lines}"
+        return found[0]
+
+    def children(self) -> list[int]:
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(number) for number in path.read_text().split()]
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(WAIT_S)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
+    started: list[Dev] = []
+
+    def start(text: str = APP, target: str = "app.py") -> Dev:
+        (tmp_path / "app.py").write_text(text)
+        started.append(Dev(tmp_path, target))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            one.process.send_signal(signal.SIGTERM)
+        one.process.wait(WAIT_S)
+        assert one.process.stdout is not None
+        one.process.stdout.close()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_agents_answer_over_every_api_and_what_happens_is_shown(dev: Callable[..., Dev]) -> None:
+    running = dev()
+    assert "shout" in running.wait_for("^ready in ")
+    with SyncClient(f"localhost:{running.grpc}") as client:
+        assert client.request("shout", "hello").text == "HELLO"
+        assert client.request("capability:shout", "hello").text == "HELLO"
+        assert client.request("divide", [6, 4]).value == 1.5
+        with pytest.raises(ProcessingError, match="ZeroDivisionError"):
+            client.request("divide", [1, 0])
+        with pytest.raises(ValidationFailed):
+            client.request("divide", ["one"])
+        with pytest.raises(AgentNotFound, match="shout"):
+            client.request("shuot", "x")
+        assert [(agent.type, agent.instances_ready) for agent in client.agents()] == [("divide", 1), ("shout", 1)]
+    running.wait_for(r"shout ok [\d.]+ ms")
+    running.wait_for("divide PROCESSING_ERROR .*ZeroDivisionError")
+    running.wait_for(r"app\.py.*line 10")
+    request = urllib.request.Request(
+        f"http://localhost:{running.http}/api/v1/agents/shout/execute",
+        json.dumps({"input": "rest"}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=WAIT_S) as response:
+        assert json.load(response)["output"] == "REST"
+
+
+def test_a_change_is_there_within_a_second_and_a_fault_is_shown_until_it_is_gone(
+    dev: Callable[..., Dev], tmp_path: Path
+) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    with SyncClient(f"localhost:{running.grpc}") as client:
+        assert client.request("shout", "a").text == "A"
+        (tmp_path / "app.py").write_text(APP.replace("text.upper()", "text.upper() + '!'"))
+        reloaded = running.wait_for("^reloaded in ")
+        assert client.request("shout", "a").text == "A!"
+        assert float(reloaded.split()[2]) < 1.0
+        (tmp_path / "app.py").write_text("import no_such_module\n" + APP)
+        running.wait_for(r"No module named 'no_such_module' \(app.py:1\)")
+        seen = len(running.lines)
+        (tmp_path / "app.py").write_text(APP)
+        running.wait_for("^reloaded in .*shout", after=seen)
+        assert client.request("shout", "a").text == "A"
+
+
+def test_ctrl_c_ends_every_process(dev: Callable[..., Dev]) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    children = running.children()
+    assert len(children) == 3
+    assert running.interrupt() == 0
+    assert not [pid for pid in children if _is_running(pid)]
+    running.wait_for("^stopped")
+
+
+def test_not_even_kill_leaves_processes_behind(dev: Callable[..., Dev]) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    children = running.children()
+    running.process.kill()
+    running.process.wait(WAIT_S)
+    until = time.monotonic() + WAIT_S
+    while alive := [pid for pid in children if _is_running(pid)]:
+        assert time.monotonic() < until, f"still running: {alive}"
+        threading.Event().wait(0.05)
+
+
+def test_one_function_by_name_needs_no_decorator(dev: Callable[..., Dev]) -> None:
+    running = dev("def plain_words(text: str) -> list:\n    return text.split()\n", "app:plain_words")
+    assert "plain-words" in running.wait_for("^ready in ")
+    with SyncClient(f"localhost:{running.grpc}") as client:
+        assert client.request("plain-words", "a b").value == ["a", "b"]
+
+
+BAD = [
+    pytest.param("missing.py", "missing.py does not exist", id="a file that is not there"),
+    pytest.param("plain.py", "plain.py has no agent: decorate a function with @agent", id="a file without agents"),
+    pytest.param("my-app.py", "my-app.py cannot be imported", id="a file that is no module"),
+    pytest.param("missing:agent", "missing.py does not exist", id="a module that is not there"),
+    pytest.param(".", ". is a folder: name a Python file", id="a folder"),
+]
+
+
+@pytest.mark.parametrize(("target", "message"), BAD)
+def test_a_bad_target_is_refused_in_one_line(tmp_path: Path, target: str, message: str) -> None:
+    (tmp_path / "plain.py").write_text("def f() -> None:\n    pass\n")
+    (tmp_path / "my-app.py").write_text(APP)
+    ended = subprocess.run(
+        [sys.executable, "-m", "switchboard_cli.main", "dev", target],
+        cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert message in ended.stderr
+
+
+def test_a_taken_port_is_named(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    ended = subprocess.run(
+        [sys.executable, "-m", "switchboard_cli.main", "dev", "app.py", "--port", str(running.grpc)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"switchboard dev: port {running.grpc} is taken: stop what listens there, or give another one with --port\n"
+    )
+
+
+def test_send_and_agents_print_what_scripts_need(dev: Callable[..., Dev]) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    gateway = f"localhost:{running.grpc}"
+
+    def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "switchboard_cli.main", *arguments, "--gateway", gateway]
+        ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    assert run("send", "shout", "hello") == (0, "HELLO\n", "")
+    assert run("send", "shout", text="from stdin") == (0, "FROM STDIN\n", "")
+    assert run("send", "divide", "--json", "[3, 2]") == (0, "1.5\n", "")
+    assert run("send", "shout", "--stream", "hello") == (0, "HELLO\n", "")
+    assert run("send", "divide", "--json", "[3") == (
+        1, "", "TEXT is not JSON: Expecting ',' delimiter: line 1 column 3 (char 2)\n"
+    )  # fmt: skip
+    status, _, error = run("send", "nobody", "x")
+    assert (status, error.count("\n")) == (1, 1)
+    assert error.startswith("AGENT_NOT_FOUND: ")
+    status, table, _ = run("agents")
+    assert status == 0
+    assert table.splitlines()[0].split()[:4] == ["NAME", "TYPE", "VERSION", "READY"]
+    assert [json.loads(line)["type"] for line in run("agents", "--json")[1].splitlines()] == ["divide", "shout"]
+    gateway = "127.0.0.1:1"
+    status, _, error = run("agents")
+    assert (status, error.count("\n")) == (1, 1)
+    assert "127.0.0.1:1 cannot be reached" in error
