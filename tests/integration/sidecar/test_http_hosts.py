@@ -1,0 +1,212 @@
+"""Agents that are plain HTTP servers and know nothing of us."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from sidecar_ends import Stage, assignment, running, staged, until
+
+from switchboard_wire.calls import Payload, call_unary
+from switchboard_wire.errors import NodeUnavailable, Overloaded, PayloadTooLarge, ProcessingError, SwitchboardError
+from switchboard_wire.v1 import frames_pb2 as pb
+
+pytestmark = pytest.mark.integration
+
+
+class UserServer:
+    """What a user might have written."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.aborted = 0
+        self.release = asyncio.Event()
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int = 0) -> None:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/agents/{agent}/execute", self._execute)
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        self.release.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _execute(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.requests.append({"path": request.path, "headers": dict(request.headers), "body": body})
+        what = body[:20].decode("ascii", "replace")
+        if what == "slow":
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.aborted += 1
+                raise
+        elif what == "busy":
+            return web.Response(status=429, headers={"Retry-After": "2"})
+        elif what == "crash":
+            return web.Response(status=500, text="out of ideas")
+        elif what == "hang up":
+            assert request.transport is not None
+            request.transport.close()
+        elif what == "stream":
+            return await self._stream(request)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await self.release.wait()
+        await response.write(b"data: 2\n\n")
+        return response
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, **fields: Any) -> AsyncIterator[tuple[Stage, UserServer]]:
+    """A sidecar with one HTTP agent `web`, ready."""
+    server = UserServer()
+    await server.start()
+    try:
+        async with staged(folder) as stage:
+            stage.assign(assignment("web", http=pb.HttpHandler(port=server.port), **fields), drain_ms=60_000)
+            async with running(stage) as sidecar:
+                await until(lambda: stage.gateway.ready == {"web"})
+                assert sidecar.why_not_ready() is None
+                yield stage, server
+                await server.stop()
+    finally:
+        await server.stop()
+
+
+async def test_a_call_is_a_post_with_cloud_event_headers_and_its_response_the_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        open_ = pb.Open(
+            target=pb.Target(type="web", key="k"), message_id="m1", deadline_ms=9000, traceparent="00-1-2-01"
+        )
+        payload = Payload(b'{"a": 1}', "application/json", "Sum")
+        close = await call_unary(stage.gateway.peer, open_, payload)
+        assert (json.loads(close.data), close.content_type) == ({"a": 1}, "application/json")
+        assert close.processing_us > 0
+        (request,) = server.requests
+        headers = {name.lower(): value for name, value in request["headers"].items()}
+        assert (request["path"], request["body"]) == ("/agents/web/execute", b'{"a": 1}')
+        assert headers["content-type"] == "application/json"
+        assert {
+            name: headers[name] for name in ("ce-id", "ce-type", "ce-subject", "ce-specversion", "traceparent")
+        } == {
+            "ce-id": "m1",
+            "ce-type": "Sum",
+            "ce-subject": "web/k",
+            "ce-specversion": "1.0",
+            "traceparent": "00-1-2-01",
+        }
+        assert 0 < int(headers["switchboard-deadline-ms"]) <= 9000
+
+
+async def test_large_payloads_pass_up_to_the_agents_limit(tmp_path: Path) -> None:
+    async with serving(tmp_path, max_payload_bytes=1_000_000) as (stage, _):
+        data = bytes(900_000)
+        assert (await stage.gateway.call("web", data)).data == data
+        with pytest.raises(PayloadTooLarge):
+            await stage.gateway.call("web", bytes(1_100_000))
+
+
+async def test_events_stream_as_they_come(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        pieces = stage.gateway.open("web", b"stream").pieces()
+        first = await anext(pieces)
+        assert (first.data, first.content_type) == (b"data: 1\n\n", "text/event-stream")
+        server.release.set()
+        assert [piece.data async for piece in pieces] == [b"data: 2\n\n"]
+
+
+async def test_a_caller_that_gives_up_aborts_the_request(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        call = stage.gateway.open("web", b"slow")
+        await until(lambda: server.requests)
+        call.cancel()
+        await until(lambda: server.aborted == 1)
+        assert (await stage.gateway.call("web", b"next")).data == b"next"
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "delivered", "message"),
+    [
+        (b"busy", Overloaded, pb.DELIVERED_NO, "answered 429"),
+        (b"crash", ProcessingError, pb.DELIVERED_YES, "answered 500: out of ideas"),
+        (b"hang up", NodeUnavailable, pb.DELIVERED_MAYBE, "broke the connection"),
+    ],
+    ids=["busy", "crash", "hang up"],
+)
+async def test_what_goes_wrong_has_its_code(
+    tmp_path: Path, body: bytes, error: type[SwitchboardError], delivered: int, message: str
+) -> None:
+    async with serving(tmp_path) as (stage, _):
+        with pytest.raises(error, match=message) as caught:
+            await stage.gateway.call("web", body)
+        assert caught.value.error.delivered == delivered
+        assert (await stage.gateway.call("web", b"fine")).data == b"fine"
+
+
+async def test_the_deadline_ends_the_request(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        with pytest.raises(SwitchboardError, match="DEADLINE_EXCEEDED"):
+            await stage.gateway.call("web", b"slow", deadline_ms=200)
+        await until(lambda: server.aborted == 1)
+
+
+async def test_a_server_that_is_down_is_not_called_and_ready_when_it_is_back(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        port = server.port
+        await server.stop()
+        with pytest.raises(NodeUnavailable) as refused:
+            await stage.gateway.call("web")
+        assert refused.value.error.delivered == pb.DELIVERED_NO
+        await until(lambda: stage.gateway.ready == set())
+        assert stage.sidecar is not None
+        assert stage.sidecar.why_not_ready() == "nothing answers on the port of web"
+        server.release.clear()
+        await server.start(port)
+        await until(lambda: stage.gateway.ready == {"web"})
+
+
+async def test_it_drains_without_a_failed_message_though_it_knows_nothing_of_us(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, server):
+        call = stage.gateway.open("web", b"slow")
+        await until(lambda: server.requests)
+        draining = asyncio.ensure_future(stage.drain())
+        assert stage.sidecar is not None
+        drainer = stage.sidecar.drainer
+        await until(lambda: drainer.is_draining and drainer.gate() is not None)
+        assert not draining.done()
+        server.release.set()
+        assert (await call.result()).data == b"slow"
+        assert await draining == 0
+
+
+async def test_http_and_python_agents_live_side_by_side(tmp_path: Path) -> None:
+    server = UserServer()
+    await server.start()
+    async with staged(tmp_path) as stage:
+        http = assignment("web", http=pb.HttpHandler(port=server.port))
+        stage.assign(assignment("echo"), http, drain_ms=60_000)
+        async with running(stage):
+            host = stage.attach()
+            await until(lambda: stage.gateway.ready == {"web", "echo"})
+            assert [agent.name for agent in host.assigned[0].agents] == ["echo"]
+            assert (await host.call("web", b"from python")).data == b"from python"
+            stage.assign(assignment("echo"), generation=2)
+            await until(lambda: stage.gateway.ready == {"echo"})
+    await server.stop()
