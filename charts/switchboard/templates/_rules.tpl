@@ -4,11 +4,11 @@
 {{- define "switchboard.operatorRules" -}}
 - apiGroups: [switchboard.dev]
   resources: [agents]
-  verbs: [get, list, watch]
-# The operator makes, changes and takes away the AgentNode of an Agent with an inline node
+  verbs: [list, watch]
+# The operator makes and changes the AgentNode of an Agent with an inline node
 - apiGroups: [switchboard.dev]
   resources: [agentnodes]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [switchboard.dev]
   resources: [agents/status, agentnodes/status, agentnodes/scale]
   verbs: [patch]
@@ -29,13 +29,12 @@
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
   verbs: [get, list, watch, create, patch]
-# patch: the cost of deleting a pod, before a pool shrinks
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

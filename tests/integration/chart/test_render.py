@@ -1,6 +1,8 @@
 """What helm makes of the chart, without a cluster."""
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +16,11 @@ pytestmark = pytest.mark.integration
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
+Rights = dict[tuple[str, str], frozenset[str]]
 
+ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE = "mesh-system"  # conftest.py renders into it
 OPERATOR, GATEWAY = "switchboard-operator", "switchboard-gateway"
-READS = frozenset({"get", "list", "watch"})
-WRITES = READS | {"create", "patch"}
 
 EVERYTHING_ON = {
     "networkPolicy": {"enabled": True},
@@ -55,9 +57,9 @@ def environment(manifests: list[Manifest], deployment: str) -> dict[str, Any]:
     }
 
 
-def granted(manifests: list[Manifest], kind: str, name: str) -> dict[tuple[str, str], frozenset[str]]:
+def granted(manifests: list[Manifest], kind: str, name: str) -> Rights:
     """(group, resource) → verbs of a role; what is narrowed to names has them in the resource: `leases/=name`."""
-    table: dict[tuple[str, str], frozenset[str]] = {}
+    table: Rights = {}
     for rule in one(manifests, kind, name)["rules"]:
         suffix = "".join(f"={only}" for only in rule.get("resourceNames", []))
         for group in rule["apiGroups"]:
@@ -219,42 +221,38 @@ def test_replicas_are_spread_over_zones_and_nodes(render: Render) -> None:
 # --- rights
 
 
-GATEWAY_RIGHTS = {
-    (names.GROUP, "agents"): frozenset({"list", "watch"}),
-    (names.GROUP, "agentnodes"): frozenset({"list", "watch"}),
-    ("discovery.k8s.io", "endpointslices"): frozenset({"list", "watch"}),
-}
-OPERATOR_RIGHTS = {
-    (names.GROUP, "agents"): READS,
-    (names.GROUP, "agentnodes"): WRITES | {"delete"},
-    (names.GROUP, "agents/status"): frozenset({"patch"}),
-    (names.GROUP, "agentnodes/status"): frozenset({"patch"}),
-    (names.GROUP, "agentnodes/scale"): frozenset({"patch"}),
-    (names.GROUP, "agents/finalizers"): frozenset({"update"}),
-    (names.GROUP, "agentnodes/finalizers"): frozenset({"update"}),
-    ("apps", "deployments"): WRITES,
-    ("autoscaling", "horizontalpodautoscalers"): WRITES | {"delete"},
-    ("policy", "poddisruptionbudgets"): WRITES,
-    ("", "services"): WRITES,
-    ("", "serviceaccounts"): WRITES,
-    ("", "configmaps"): WRITES,
-    ("", "pods"): READS | {"patch"},
-    ("discovery.k8s.io", "endpointslices"): READS,
-    ("events.k8s.io", "events"): frozenset({"create"}),
+def documented(heading: str) -> Rights:
+    """The table below a heading of docs/reference/rbac.md, in the form of `granted`."""
+    text = (ROOT / "docs" / "reference" / "rbac.md").read_text()
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    table: Rights = {}
+    for group, resources, verbs, _ in rows:
+        for resource in resources.split(","):
+            name, *only = re.findall(r"`([^`]+)`", resource)
+            key = (group.strip(" `").replace("core", ""), "=".join([name, *only]))
+            table[key] = frozenset(verb.strip() for verb in verbs.split(","))
+    return table
+
+
+ROLES = {
+    "operator": ("ClusterRole", OPERATOR, "The operator, in the namespaces that it serves"),
+    "gateway": ("ClusterRole", GATEWAY, "The gateway, in the namespaces that it serves"),
+    "operator's own": ("Role", f"{OPERATOR}-own", "The operator, in its own namespace"),
 }
 
 
-def test_the_gateway_only_reads(render: Render) -> None:
-    assert granted(render(), "ClusterRole", GATEWAY) == GATEWAY_RIGHTS
+@pytest.mark.parametrize(("kind", "name", "heading"), ROLES.values(), ids=ROLES.keys())
+def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, name: str, heading: str) -> None:
+    assert granted(render(), kind, name) == documented(heading)
 
 
-def test_the_operator_has_these_rights_and_no_other(render: Render) -> None:
-    manifests = render()
-    assert granted(manifests, "ClusterRole", OPERATOR) == OPERATOR_RIGHTS
-    assert granted(manifests, "Role", f"{OPERATOR}-own") == {
-        ("coordination.k8s.io", f"leases={lease.NAME}"): frozenset({"get", "update"}),
-        ("coordination.k8s.io", "leases"): frozenset({"create"}),
-    }
+def test_the_gateway_only_reads() -> None:
+    assert {verb for verbs in documented(ROLES["gateway"][2]).values() for verb in verbs} == {"list", "watch"}
+
+
+def test_the_lease_is_the_elector_s() -> None:
+    assert ("coordination.k8s.io", f"leases={lease.NAME}") in documented(ROLES["operator's own"][2])
 
 
 def test_no_role_has_a_wildcard_or_reads_secrets(render: Render) -> None:
@@ -267,7 +265,8 @@ def test_a_namespaced_release_grants_nothing_elsewhere(render: Render) -> None:
     manifests = render(watchNamespaces=["a", "b"], rbac={"namespaced": True}, crds={"enabled": False})
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
     assert not [item for item in manifests if item["kind"] in cluster_wide]
-    for name, rights in ((OPERATOR, OPERATOR_RIGHTS), (GATEWAY, GATEWAY_RIGHTS)):
+    for component, name in (("operator", OPERATOR), ("gateway", GATEWAY)):
+        rights = documented(ROLES[component][2])
         found = {item["metadata"]["namespace"]: item for item in manifests if is_role(item, name)}
         assert set(found) == {"a", "b"}
         assert all(granted([role], "Role", name) == rights for role in found.values())

@@ -22,7 +22,7 @@ NODE = {
     "apiVersion": names.API_VERSION,
     "kind": names.AGENT_NODE,
     "metadata": {"name": "writers"},
-    "spec": {"autoscaling": {"minReplicas": 1, "maxReplicas": 2}},
+    "spec": {"replicas": 2},
 }
 INLINE = {
     "apiVersion": names.API_VERSION,
@@ -101,12 +101,15 @@ def test_the_operator_may_do_all_that_it_does(release: Any, values: dict[str, An
     with running(release, "operator", values, tmp_path) as log:
         succeed(kubectl("apply", "--namespace", "served", "-f", "-", stdin=json.dumps(NODE)))
         succeed(kubectl("apply", "--namespace", "served", "-f", "-", stdin=json.dumps(INLINE)))
-        created = ("deployment/writers", "hpa/writers", "poddisruptionbudget/writers", "service/writers")
+        created = ("deployment/writers", "poddisruptionbudget/writers", "service/writers", "serviceaccount/writers")
         for name in (*created, f"{names.AGENT_NODES}.{names.GROUP}/chat", "deployment/chat"):
             waited = kubectl("wait", "--for=create", name, "--namespace", "served", TIMEOUT)
             assert waited.status == 0, f"{waited.stderr}\n{log.read_text()[-4000:]}"
         node = f"{names.AGENT_NODES}.{names.GROUP}/writers"
         succeed(kubectl("wait", "--for=condition=Accepted", node, "--namespace", "served", TIMEOUT))
+        on = {"spec": {"autoscaling": {"minReplicas": 1, "maxReplicas": 4}, "replicas": None}}
+        succeed(kubectl("patch", node, "--namespace", "served", "--type=merge", "-p", json.dumps(on)))
+        succeed(kubectl("wait", "--for=create", "hpa/writers", "--namespace", "served", TIMEOUT))
         off = {"spec": {"autoscaling": None, "replicas": 3}}
         succeed(kubectl("patch", node, "--namespace", "served", "--type=merge", "-p", json.dumps(off)))
         succeed(kubectl("wait", "--for=delete", "hpa/writers", "--namespace", "served", TIMEOUT))
