@@ -8,6 +8,7 @@ PY := $(VENV)/bin/python
 export PYTHONDONTWRITEBYTECODE ?=
 
 include hack/cluster/cluster.mk
+include hack/demo/demo.mk
 -include hack/demo/demo.mk
 
 .PHONY: help

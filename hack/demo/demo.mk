@@ -1,0 +1,20 @@
+# The demo and the journeys: what needs a real cluster. Included by the Makefile.
+LIVE = PYTHONPATH=hack:hack/cluster $(PY) -m
+
+.PHONY: demo
+demo: venv ## Show what it does, on a real cluster (4 minutes; the first time some 10 more)
+	@$(LIVE) demo
+
+# The chart with the images of the work tree; CLUSTER=current takes both from HELM_VALUES
+.PHONY: installed
+installed: cluster
+	@if [ "$${CLUSTER:-}" != current ]; then $(CLUSTER_TOOL) images >/dev/null; fi
+	@$(LIVE) live
+
+.PHONY: test-journeys
+test-journeys: installed ## Journeys on the cluster: API server, kubelet, gateway (10 minutes)
+	$(PY) -m pytest -q tests/journeys -m "journey and not long"
+
+.PHONY: test-long
+test-long: installed ## Journeys that take long
+	$(PY) -m pytest -q tests/journeys -m long

@@ -1,0 +1,48 @@
+"""The chart's release on the cluster: one, for the demo and the journeys alike."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from devcluster.settings import PROJECT, from_environment
+
+from live.kubectl import CommandFailed, Kubectl, find_program
+
+RELEASE = "switchboard"
+NAMESPACE = "switchboard-system"
+CHART = PROJECT / "charts" / "switchboard"
+INSTALL_S = 180
+
+
+def helm(kubectl: Kubectl, *words: str, timeout_s: float = INSTALL_S + 30) -> str:
+    """Run helm to its end; what it wrote. Raises CommandFailed."""
+    command = [str(find_program("helm", from_environment())), *words, "--namespace", NAMESPACE]
+    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s)
+    if done.returncode != 0:
+        raise CommandFailed(f"helm {words[0]}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def install(kubectl: Kubectl) -> None:
+    """Install the chart with the images of the work tree, or upgrade it; returns when it is available.
+
+    HELM_VALUES: more values files, separated by colons; needed where `make images` has no way into the cluster.
+    """
+    labelled = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    }
+    kubectl.apply(labelled)
+    files = [option for path in values_files() for option in ("--values", path)]
+    # A node's port, so that this machine reaches the gateway where it has no route to the Services' addresses
+    options = ["--set", "gateway.service.type=NodePort", "--wait", "--timeout", f"{INSTALL_S}s"]
+    helm(kubectl, "upgrade", "--install", RELEASE, str(CHART), *files, *options)
+
+
+def values_files() -> Sequence[str]:
+    """Values that name the images of this work tree, then the user's own."""
+    ours = from_environment().build / "image-values.json"
+    given = [path for path in os.environ.get("HELM_VALUES", "").split(":") if path]
+    return [*([str(ours)] if ours.exists() else []), *given]

@@ -1,0 +1,69 @@
+"""Pods that go without a word, under load."""
+
+from journey import require_no_failure
+from live.traffic import Load
+from live.waiting import wait_until
+from pools import REQUESTS, agent, agent_node, code
+
+# The message `die` ends the host as a bug would: no drain, no answer
+FRAGILE = """
+import asyncio
+import os
+from switchboard import agent
+
+@agent
+async def work(text: str) -> str:
+    if text == "die":
+        os._exit(9)
+    await asyncio.sleep(0.05)
+    return text
+"""
+
+
+def fragile_pool(namespace: str, **spec):
+    container = {"name": "agent", "resources": {"requests": REQUESTS}}
+    patient = {"attempts": 5, "idempotent": True}
+    return [
+        code(namespace, "work", app=FRAGILE),
+        agent_node(namespace, "work", replicas=3, template={"spec": {"containers": [container]}}),
+        agent(namespace, "work", "work", "app:work", retries=patient, **spec),
+    ]
+
+
+def test_a_killed_pod_loses_no_idempotent_call_and_is_replaced(journey):
+    journey.apply(*fragile_pool(journey.namespace))
+    journey.await_ready(nodes=("work",), agents=("work",))
+    victim = sorted(journey.await_pods("work", 3))[0]
+
+    with journey.traffic(Load("work", "hello", senders=12)) as tally:
+        journey.kube("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
+        after = wait_until(lambda: replaced(journey, victim), "the replacement to answer")
+        newcomers = after - set(tally.by_instance)
+        wait_until(lambda: newcomers <= set(tally.by_instance), "answers of the replacement")
+
+    require_no_failure(tally)
+
+
+def test_a_host_that_dies_loses_no_idempotent_call_and_comes_back(journey):
+    pool = fragile_pool(journey.namespace)
+    journey.apply(*pool, agent(journey.namespace, "dies", "work", "app:work", retries={"attempts": 1}))
+    journey.await_ready(nodes=("work",), agents=("work", "dies"))
+    journey.await_pods("work", 3)
+
+    with journey.traffic(Load("work", "hello", senders=12)) as tally:
+        reply = journey.rest.execute("agents/dies", "die")
+        wait_until(lambda: restarted_and_ready(journey), "the host's restart")
+        tally.wait_for(50)
+
+    assert (reply.status, reply.body["code"]) == (503, "NODE_UNAVAILABLE")
+    require_no_failure(tally)
+
+
+def replaced(journey, victim: str) -> set[str] | None:
+    names = journey.await_pods("work", 3)
+    return None if victim in names else names
+
+
+def restarted_and_ready(journey) -> bool:
+    statuses = [status for pod in journey.pods("work") for status in pod["status"]["containerStatuses"]]
+    return any(status["restartCount"] for status in statuses) and all(status["ready"] for status in statuses)

@@ -1,0 +1,100 @@
+"""The operator goes, in every way; messages do not notice, and it converges when it is back."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from journey import require_no_failure
+from live.kubectl import AGENT_NODES, AGENTS
+from live.release import NAMESPACE as SYSTEM
+from live.traffic import Load
+from live.waiting import NotYet, wait_until
+from pools import agent, echo_pool
+
+OPERATOR = "app.kubernetes.io/component=operator"
+
+
+def test_with_no_operator_messages_flow_and_a_deleted_pods_replacement_answers(journey):
+    journey.apply(*echo_pool(journey.namespace, replicas=1))
+    journey.await_ready(nodes=("echo",), agents=("echo",))
+    [before] = journey.await_pods("echo", 1)
+
+    with no_operator(journey), journey.traffic(Load("echo", "hello", senders=4, per_second=20)) as tally:
+        journey.kube("delete", "pod", before, "--wait=false")
+        wait_until(lambda: len(tally.by_instance) == 2, "the replacement's answers", 180)
+        tally.wait_for(20)
+
+    require_no_failure(tally)
+    journey.await_condition(AGENT_NODES, "echo")
+    names = {instance["name"] for instance in journey.instances("echo")}
+    wait_until(lambda: {i["name"] for i in journey.instances("echo")} == journey.pod_names("echo"), f"not {names}")
+
+
+def test_an_operator_that_is_deleted_leaves_its_work_to_the_other(journey):
+    journey.apply(*echo_pool(journey.namespace))
+
+    journey.kubectl("delete", "pods", "-n", SYSTEM, "-l", OPERATOR, "--wait=false")
+    journey.apply(*echo_pool(journey.namespace, "later"))
+
+    journey.await_ready(nodes=("echo", "later"), agents=("echo", "later"))
+    assert journey.ask("later", "made meanwhile") == "made meanwhile"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SIGKILL for processes in pods needs root on the nodes' machine")
+def test_an_operator_killed_in_the_middle_of_its_work_converges(journey):
+    names = [f"pool-{number}" for number in range(4)]
+    pids = operator_pids(journey)
+    if not pids:
+        pytest.skip("the operator's processes are not on this machine")
+
+    journey.apply(*(made for name in names for made in echo_pool(journey.namespace, name)))
+    wait_until(lambda: journey.kubectl.items(journey.namespace, "deployments"), "the first of its children")
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    journey.apply(agent(journey.namespace, "more", names[0]))
+
+    journey.await_ready(nodes=tuple(names), agents=(*names, "more"))
+    for name in (*names, "more"):
+        assert journey.ask(name, name) == name
+    owned = journey.kubectl.items(journey.namespace, "deployments")
+    assert [found["metadata"]["name"] for found in owned] == names
+    # The sidecars' streams are with the new processes, so nothing is left to be told
+    assert journey.kubectl.items(journey.namespace, AGENTS)
+
+
+@contextlib.contextmanager
+def no_operator(journey) -> Iterator[None]:
+    """Scale the operator to nothing while the context is open."""
+    deployment = "deployment/switchboard-operator"
+    replicas = journey.kubectl("get", deployment, "-n", SYSTEM, "-o", "jsonpath={.spec.replicas}")
+    try:
+        journey.kubectl("scale", deployment, "-n", SYSTEM, "--replicas=0")
+
+        def look() -> bool:
+            left = journey.kubectl.items(SYSTEM, "pods", OPERATOR)
+            if left:
+                raise NotYet(f"{len(left)} pods are there")
+            return True
+
+        wait_until(look, "the operator to be gone")
+        yield
+    finally:
+        journey.kubectl("scale", deployment, "-n", SYSTEM, f"--replicas={replicas}")
+        journey.kubectl("rollout", "status", deployment, "-n", SYSTEM, "--timeout=120s", timeout_s=150)
+
+
+def operator_pids(journey) -> list[int]:
+    """The operator's processes, found by the UIDs of its pods in their control groups."""
+    uids = [pod["metadata"]["uid"] for pod in journey.kubectl.items(SYSTEM, "pods", OPERATOR)]
+    marks = [form for uid in uids for form in (f"pod{uid}", f"pod{uid.replace('-', '_')}")]
+    found = []
+    for group in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):
+            text = group.read_text()
+            command = (group.parent / "cmdline").read_bytes()
+            if any(mark in text for mark in marks) and b"switchboard_operator" in command:
+                found.append(int(group.parent.name))
+    return found

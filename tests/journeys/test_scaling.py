@@ -1,0 +1,125 @@
+"""The number of instances: by hand through /scale, by the autoscaler under CPU load."""
+
+import pytest
+from journey import require_no_failure
+from live.kubectl import AGENT_NODES
+from live.traffic import Load
+from live.waiting import NotYet, wait_until
+from pools import REQUESTS, agent, agent_node, code, echo_pool
+
+BURNS = """
+import time
+from switchboard import agent
+
+@agent
+def burn(ms: int) -> int:
+    end = time.thread_time() + ms / 1000
+    while time.thread_time() < end:
+        pass
+    return ms
+"""
+
+
+def test_kubectl_scale_changes_the_number_of_instances(journey):
+    journey.apply(*echo_pool(journey.namespace, replicas=1))
+    journey.await_ready(nodes=("echo",), agents=("echo",))
+
+    journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=3")
+
+    journey.await_pods("echo", 3)
+    await_linked(journey, "echo", 3)
+    zones = {instance["zone"] for instance in journey.instances("echo") if "zone" in instance}
+    assert len(zones) == 2, "instances are spread over the zones"
+
+    with journey.traffic(Load("echo", "hello", senders=4, per_second=50)) as tally:
+        journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=1")
+        journey.await_pods("echo", 1)
+        tally.wait_for(20)
+
+    require_no_failure(tally)
+
+
+def test_a_pool_scaled_to_zero_is_ready_and_comes_back(journey):
+    journey.apply(*echo_pool(journey.namespace, replicas=1))
+    journey.await_ready(nodes=("echo",), agents=("echo",))
+
+    journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=0")
+    message = journey.await_reason(AGENT_NODES, "echo", "Ready", "ScaledToZero")
+    journey.await_gone("pods")
+    journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=1")
+
+    assert message
+    assert journey.ask("echo", "held until the instance is there") == "held until the instance is there"
+
+
+def test_the_autoscaler_adds_instances_under_load_and_takes_them_away_after_it(journey):
+    quick = {
+        "scaleUp": {"policies": [{"type": "Pods", "value": 2, "periodSeconds": 15}]},
+        "scaleDown": {"stabilizationWindowSeconds": 5, "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}]},
+    }
+    container = {"name": "agent", "resources": {"requests": REQUESTS | {"cpu": "100m"}}}
+    bounds = {"minReplicas": 1, "maxReplicas": 3, "cpuUtilization": 50, "memoryUtilization": 0, "behavior": quick}
+    template = {"spec": {"containers": [container]}}
+    journey.apply(
+        code(journey.namespace, "burn", app=BURNS),
+        agent_node(journey.namespace, "burn", template=template, autoscaling=bounds),
+        agent(journey.namespace, "burn", "burn", "app:burn"),
+    )
+    journey.await_ready(nodes=("burn",), agents=("burn",))
+
+    with journey.traffic(Load("burn", 20, senders=4, per_second=30)) as tally:
+        await_scale(journey, "burn", lambda wanted: wanted >= 2)
+        await_linked(journey, "burn", 2)
+        tally.wait_for(20)
+    busiest = len(tally.by_instance)
+    await_scale(journey, "burn", lambda wanted: wanted == 1)
+    journey.await_pods("burn", 1)
+
+    require_no_failure(tally)
+    assert busiest >= 2
+    assert journey.ask("burn", 1) == 1
+
+
+@pytest.mark.parametrize("start", [3])
+def test_turning_autoscaling_on_and_off_shows_no_number_that_nobody_asked_for(journey, start):
+    map_, node, bound = echo_pool(journey.namespace, replicas=start)
+    journey.apply(map_, node, bound)
+    journey.await_ready(nodes=("echo",))
+    journey.await_pods("echo", start)
+    before = journey.pod_names("echo")
+    bounds = {"minReplicas": start, "maxReplicas": start + 1, "cpuUtilization": 500, "memoryUtilization": 0}
+    _, scaled, _ = echo_pool(journey.namespace, autoscaling=bounds)
+
+    journey.apply(scaled)  # `replicas` is gone in the same edit, so the schema's default of 1 comes in
+    wait_until(lambda: journey.kubectl.find(journey.namespace, "hpa", "echo"), "the autoscaler")
+    await_scale(journey, "echo", lambda wanted: wanted == start)
+    journey.apply(node)
+    journey.await_gone("hpa")
+    await_scale(journey, "echo", lambda wanted: wanted == start)
+
+    assert journey.await_pods("echo", start) == before, "no pod was replaced"
+
+
+def await_scale(journey, node: str, holds) -> None:
+    """Wait until AgentNode/scale says what is wanted."""
+
+    def look() -> bool:
+        wanted = journey.node(node)["spec"]["replicas"]
+        if not holds(wanted):
+            autoscaler = journey.kubectl.find(journey.namespace, "hpa", node) or {}
+            raise NotYet(f"{wanted} are wanted; {autoscaler.get('status')}")
+        return True
+
+    wait_until(look, f"another scale of {node}", 180)
+
+
+def await_linked(journey, agent_type: str, count: int) -> None:
+    """Wait until the gateway can choose among so many instances."""
+
+    def look() -> bool:
+        found = journey.rest.get(f"agents/{agent_type}/instances").body["instances"]
+        if len(found) != count:
+            raise NotYet(f"{len(found)} are linked")
+        return True
+
+    wait_until(look, f"{count} instances of {agent_type} at the gateway")
