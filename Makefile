@@ -9,7 +9,6 @@ export PYTHONDONTWRITEBYTECODE ?=
 
 include hack/cluster/cluster.mk
 include hack/demo/demo.mk
--include hack/demo/demo.mk
 
 .PHONY: help
 help: ## Show the targets
