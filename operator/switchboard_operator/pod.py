@@ -116,7 +116,7 @@ def _sidecar(node: str, spec: Mapping[str, Any], images: Images, around: Surroun
         # It waits for nobody: a sidecar that waited for the host would never let the host start
         "startupProbe": _probe("/livez", period_s=1, failures=60),
         "readinessProbe": _probe("/readyz", period_s=2, failures=3),
-        "lifecycle": {"preStop": {"exec": {"command": ["python", "-m", "switchboard_sidecar", "drain"]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["python3", "-m", "switchboard_sidecar", "drain"]}}},
         "resources": _with_requests(resources, SIDECAR_REQUESTS),
         "securityContext": _hardened({})["securityContext"] | {"readOnlyRootFilesystem": True},
         "volumeMounts": [
