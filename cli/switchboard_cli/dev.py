@@ -15,7 +15,15 @@ from pathlib import Path
 
 from switchboard_cli.dev_feed import Feed
 from switchboard_cli.dev_process import Child
-from switchboard_cli.dev_target import CodeTarget, DevError, Ports, choose_ports, find_target
+from switchboard_cli.dev_target import (
+    CodeTarget,
+    DevError,
+    HttpTarget,
+    Ports,
+    choose_ports,
+    find_target,
+    read_http_target,
+)
 from switchboard_wire import names
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -29,7 +37,8 @@ SETTLE_MS = 50
 class DevOptions:
     """The command line of `switchboard dev`."""
 
-    target: str
+    target: str | None
+    http: tuple[str, ...]
     cwd: Path
     port: int | None
     http_port: int | None
@@ -40,33 +49,48 @@ class DevOptions:
 def run_dev(options: DevOptions) -> int:
     """Run until Ctrl-C; returns the exit status."""
     try:
-        target = find_target(options.target, options.cwd)
+        work = _read_work(options)
         ports = choose_ports(options.port, options.http_port)
         with tempfile.TemporaryDirectory(prefix="switchboard-") as folder:
-            return asyncio.run(_run(options, target, ports, Path(folder)))
+            return asyncio.run(_run(options, work, ports, Path(folder)))
     except DevError as error:
         sys.stderr.write(f"switchboard dev: {error}\n")
         return 2
 
 
-async def _run(options: DevOptions, target: CodeTarget, ports: Ports, folder: Path) -> int:
-    return await _Dev(options, target, ports, folder).run()
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to run: Python code, HTTP servers, or both."""
+
+    code: CodeTarget | None
+    http: tuple[HttpTarget, ...]
+
+
+def _read_work(options: DevOptions) -> _Work:
+    if options.target is None and not options.http:
+        raise DevError("name a Python file, for example app.py, or an HTTP server with --http TYPE=PORT")
+    code = find_target(options.target, options.cwd) if options.target else None
+    return _Work(code, tuple(read_http_target(text) for text in options.http))
+
+
+async def _run(options: DevOptions, work: _Work, ports: Ports, folder: Path) -> int:
+    return await _Dev(options, work, ports, folder).run()
 
 
 class _Dev:
     """One run. folder: for the socket and the assignments; gone afterwards."""
 
-    def __init__(self, options: DevOptions, target: CodeTarget, ports: Ports, folder: Path) -> None:
+    def __init__(self, options: DevOptions, work: _Work, ports: Ports, folder: Path) -> None:
         self._options = options
-        self._target = target
+        self._work = work
         self._ports = ports
         self._folder = folder
-        self._feed = Feed(target.folder, verbose=options.verbose)
+        self._feed = Feed(work.code.folder if work.code else options.cwd, verbose=options.verbose)
         self._stop = asyncio.Event()
         self._gateway = self._child("gateway", "switchboard_gateway", self._gateway_env())
         self._sidecar = self._child("sidecar", "switchboard_sidecar", self._sidecar_env())
         self._hosts = 0
-        self._host = self._new_host()
+        self._host = self._new_host(work.code) if work.code else None
         self._ready: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -80,18 +104,21 @@ class _Dev:
         try:
             for child in (self._gateway, self._sidecar):
                 await child.start()
-            await self._start_host()
+            if self._host is not None:
+                await self._start_host(self._host)
             return await self._until_stopped(started)
         finally:
-            for child in (self._host, self._sidecar, self._gateway):
-                await child.stop()
+            if self._host is not None:
+                await self._host.stop()
+            await self._sidecar.stop()
+            await self._gateway.stop()
             if self._stop.is_set():
                 self._feed.say("stopped")
 
     async def _until_stopped(self, started: float) -> int:
         work: list[asyncio.Task[None]] = [asyncio.create_task(self._announce(started))]
-        if self._options.reload:
-            work.append(asyncio.create_task(self._reload_on_change()))
+        if self._options.reload and self._work.code is not None:
+            work.append(asyncio.create_task(self._reload_on_change(self._work.code)))
         ends = [asyncio.create_task(self._end_of(child)) for child in (self._gateway, self._sidecar)]
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -110,20 +137,23 @@ class _Dev:
     def _child(self, name: str, module: str, env: dict[str, str]) -> Child:
         return Child(name, module, env, self._on_line)
 
-    def _new_host(self) -> Child:
+    def _new_host(self, code: CodeTarget) -> Child:
         self._hosts += 1
-        return self._child(f"host {self._hosts}", "switchboard.host", self._host_env())
+        return self._child(f"host {self._hosts}", "switchboard.host", self._host_env(code))
 
-    async def _start_host(self) -> None:
+    async def _start_host(self, host: Child) -> None:
         self._ready = asyncio.get_running_loop().create_future()
-        await self._host.start()
-        task = asyncio.create_task(self._tell_end(self._host))
+        self._host = host
+        await host.start()
+        task = asyncio.create_task(self._tell_end(host))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
     def _on_line(self, name: str, text: str) -> None:
         record = self._feed.line(name, text)
-        if record and record["message"] == "assignments applied" and name == self._host.name and not self._ready.done():
+        if record is None or self._host is None or name != self._host.name or self._ready.done():
+            return
+        if record["message"] == "assignments applied":
             self._ready.set_result(record["ready"])
 
     async def _end_of(self, child: Child) -> None:
@@ -161,11 +191,11 @@ class _Dev:
             **_COMMON,
         }
 
-    def _host_env(self) -> dict[str, str]:
+    def _host_env(self, code: CodeTarget) -> dict[str, str]:
         return {
             names.ENV_SOCKET: str(self._socket),
-            names.ENV_CODE: str(self._target.folder),
-            "SWITCHBOARD_MODULES": "" if self._target.entry else self._target.module,
+            names.ENV_CODE: str(code.folder),
+            "SWITCHBOARD_MODULES": "" if code.entry else code.module,
             "SWITCHBOARD_LOG_CALLS": "1",
             names.ENV_GATEWAY: f"127.0.0.1:{self._ports.grpc}",
             "PYTHONUNBUFFERED": "1",
@@ -180,19 +210,23 @@ class _Dev:
     def _write_assignments(self) -> None:
         from google.protobuf.json_format import MessageToJson
 
-        entry = self._target.entry
-        assignments = pb.Assignments(generation=1, concurrency=256, queue_length=1000, drain_ms=3000, dynamic=True)
-        if entry:
-            name = entry.rpartition(":")[2].rpartition(".")[2].replace("_", "-").lower()
-            assignments.dynamic = False
-            assignments.agents.add(name=name, type=name, python=pb.PythonHandler(entry=entry))
+        code = self._work.code
+        assignments = pb.Assignments(generation=1, concurrency=256, queue_length=1000, drain_ms=3000)
+        assignments.dynamic = code is not None and code.entry is None
+        if code is not None and code.entry is not None:
+            name = code.entry.rpartition(":")[2].rpartition(".")[2].replace("_", "-").lower()
+            assignments.agents.add(name=name, type=name, python=pb.PythonHandler(entry=code.entry))
+        for server in self._work.http:
+            handler = pb.HttpHandler(port=server.port, path=server.path)
+            assignments.agents.add(name=server.type, type=server.type, http=handler)
         (self._folder / names.ASSIGNMENTS_FILE).write_text(MessageToJson(assignments))
 
     # Telling
 
     async def _announce(self, started: float) -> None:
         """Say what there is, once the gateway can reach it."""
-        await self._ready
+        if self._host is not None:
+            await self._ready
         agents = await self._reachable_agents()
         self._feed.say(f"ready in {time.monotonic() - started:.1f} s: {', '.join(agents)}")
         usual = (names.GATEWAY_GRPC_PORT, names.GATEWAY_HTTP_PORT)
@@ -201,7 +235,8 @@ class _Dev:
         self._feed.say(f'  switchboard send{elsewhere} {agents[0]} "Hello"')
         url = f"http://localhost:{ports.http}/api/v1/agents/{agents[0]}/execute"
         self._feed.say(f"  curl {url} \\\n    -H 'content-type: application/json' -d '{{\"input\": \"Hello\"}}'")
-        self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if self._options.reload else ""))
+        reloads = self._options.reload and self._host is not None
+        self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if reloads else ""))
 
     async def _reachable_agents(self) -> list[str]:
         """The types of the agents that answer, as soon as there is one: users may have to fix their code first."""
@@ -214,24 +249,24 @@ class _Dev:
 
     # Reloading
 
-    async def _reload_on_change(self) -> None:
-        async for changed in self._changes():
+    async def _reload_on_change(self, code: CodeTarget) -> None:
+        async for changed in self._changes(code.folder):
             started = time.monotonic()
-            old, self._host = self._host, self._new_host()
+            old = self._host
             # The new host first: the sidecar turns to it when it comes, and the old one ends what it has
-            await self._start_host()
+            await self._start_host(self._new_host(code))
             with contextlib.suppress(TimeoutError):
                 ready = await asyncio.wait_for(self._ready, START_S)
                 took = time.monotonic() - started
                 self._feed.say(
                     f"reloaded in {took:.2f} s after a change of {changed}: {', '.join(ready) or 'no agent'}"
                 )
-            await old.stop()
+            if old is not None:
+                await old.stop()
 
-    async def _changes(self) -> AsyncIterator[str]:
+    async def _changes(self, folder: Path) -> AsyncIterator[str]:
         from watchfiles import PythonFilter, awatch
 
-        folder = self._target.folder
         watching = awatch(folder, watch_filter=PythonFilter(), step=SETTLE_MS, debounce=400, stop_event=self._stop)
         async with contextlib.aclosing(watching):
             async for changes in watching:

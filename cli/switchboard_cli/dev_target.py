@@ -5,6 +5,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from switchboard_wire.agent_id import parse_agent_id
+from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.names import GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
 
 
@@ -45,6 +47,27 @@ def find_target(text: str, cwd: Path) -> CodeTarget:
     if not defines_agent(path.read_text()):
         raise DevError(f"{text} has no agent: decorate a function with @agent (from switchboard import agent)")
     return CodeTarget(path.resolve().parent, path.stem)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """An HTTP server of the user's. path: empty for the sidecar's default."""
+
+    type: str
+    port: int
+    path: str = ""
+
+
+def read_http_target(text: str) -> HttpTarget:
+    """Read TYPE=PORT[/PATH]. Raises DevError."""
+    type_, equals, rest = text.partition("=")
+    port, slash, path = rest.partition("/")
+    if not equals or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise DevError(f"--http {text}: write TYPE=PORT or TYPE=PORT/PATH, for example translator=8000")
+    try:
+        return HttpTarget(parse_agent_id(type_).type, int(port), slash + path)
+    except SwitchboardError as error:
+        raise DevError(f"--http {text}: {error.message}") from None
 
 
 def defines_agent(source: str) -> bool:

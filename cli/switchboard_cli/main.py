@@ -31,7 +31,10 @@ def cli() -> None:
 
 
 @cli.command(short_help="Run the agents of a file here, and reload them on change.")
-@click.argument("target", metavar="FILE|MODULE:ATTR")
+@click.argument("target", metavar="[FILE|MODULE:ATTR]", required=False)
+@click.option(
+    "--http", metavar="TYPE=PORT[/PATH]", multiple=True, help="Also an agent that is an HTTP server of yours, on PORT."
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help=f"gRPC port.  [default: {GATEWAY_GRPC_PORT}, or a free one]"
 )
@@ -40,7 +43,9 @@ def cli() -> None:
 )
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a Python file changes.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the log lines of gateway, sidecar and host too.")
-def dev(target: str, port: int | None, http_port: int | None, reload: bool, verbose: bool) -> None:
+def dev(
+    target: str | None, http: tuple[str, ...], port: int | None, http_port: int | None, reload: bool, verbose: bool
+) -> None:
     """Run agents on this machine: gateway, sidecar and host as processes.
 
     FILE is a Python file whose agents are decorated with @agent. MODULE:ATTR names one function or class, importable
@@ -53,7 +58,7 @@ def dev(target: str, port: int | None, http_port: int | None, reload: bool, verb
     """
     from switchboard_cli.dev import DevOptions, run_dev
 
-    sys.exit(run_dev(DevOptions(target, Path.cwd(), port, http_port, reload, verbose)))
+    sys.exit(run_dev(DevOptions(target, http, Path.cwd(), port, http_port, reload, verbose)))
 
 
 @cli.command(short_help="Send one message to an agent and print its answer.")

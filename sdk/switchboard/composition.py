@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Unpack
+from typing import Any, Literal, Protocol, Unpack, overload
 
 from switchboard.answers import Answer
 from switchboard.options import CallOptions, Target
@@ -27,6 +27,7 @@ class Call:
 
 
 Outcome = Answer | SwitchboardError
+Calls = Iterable[Call | tuple[Target, object]]
 
 
 class Requests(Protocol):
@@ -62,12 +63,23 @@ class Composition:
 
     __slots__ = ()
 
+    @overload
     async def gather(
-        self: Requests, calls: Iterable[Call | tuple[Target, object]], *, limit: int = GATHER_LIMIT
-    ) -> list[Outcome]:
+        self: Requests, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[False] = False
+    ) -> list[Outcome]: ...
+
+    @overload
+    async def gather(
+        self: Requests, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[True]
+    ) -> list[Answer]: ...
+
+    async def gather(
+        self: Requests, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: bool = False
+    ) -> list[Outcome] | list[Answer]:
         """Make many calls, at most `limit` at a time; answers and errors in the order of the calls.
 
-        `calls` is read as calls are made, so it may be long, or without end until it ends.
+        With `raise_errors`, the first error cancels the other calls and is raised. `calls` is read as calls are made,
+        so it may be long.
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}: say at least 1")
@@ -77,11 +89,17 @@ class Composition:
         async def work() -> None:
             for number, call in numbered:
                 step = call if isinstance(call, Call) else Call(*call)
-                outcomes[number] = await _outcome(self, step.target, step.payload, step.options)
+                outcome = await _outcome(self, step.target, step.payload, step.options)
+                if raise_errors and isinstance(outcome, SwitchboardError):
+                    raise outcome
+                outcomes[number] = outcome
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(limit):
-                group.create_task(work())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(limit):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         return [outcomes[number] for number in range(len(outcomes))]
 
     async def pipeline(

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
-from typing import Any, Protocol, TypeVar, Unpack
+from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from switchboard.answers import Answer, AnswerStream
-from switchboard.composition import GATHER_LIMIT, Call, Outcome, PipelineResult
+from switchboard.composition import GATHER_LIMIT, Call, Calls, Outcome, PipelineResult
 from switchboard.options import CallOptions, Target
 
 T = TypeVar("T")
@@ -20,9 +20,13 @@ class AsyncCalls(Protocol):
 
     def stream(self, target: Target, payload: object = None, **options: Unpack[CallOptions]) -> AnswerStream: ...
 
+    @overload
     async def gather(
-        self, calls: Iterable[Call | tuple[Target, object]], *, limit: int = GATHER_LIMIT
+        self, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[False] = False
     ) -> list[Outcome]: ...
+
+    @overload
+    async def gather(self, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[True]) -> list[Answer]: ...
 
     async def pipeline(
         self, steps: Iterable[Call | Target], payload: object = None, *, go_on: bool = False
@@ -69,8 +73,23 @@ class SyncCaller:
         finally:
             self._run(stream.aclose())
 
-    def gather(self, calls: Iterable[Call | tuple[Target, object]], *, limit: int = GATHER_LIMIT) -> list[Outcome]:
-        """Make many calls, at most `limit` at a time; answers and errors in the order of the calls."""
+    @overload
+    def gather(
+        self, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[False] = False
+    ) -> list[Outcome]: ...
+
+    @overload
+    def gather(self, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: Literal[True]) -> list[Answer]: ...
+
+    def gather(
+        self, calls: Calls, *, limit: int = GATHER_LIMIT, raise_errors: bool = False
+    ) -> list[Outcome] | list[Answer]:
+        """Make many calls, at most `limit` at a time; answers and errors in the order of the calls.
+
+        With `raise_errors`, the first error cancels the other calls and is raised.
+        """
+        if raise_errors:
+            return self._run(self._calls.gather(calls, limit=limit, raise_errors=True))
         return self._run(self._calls.gather(calls, limit=limit))
 
     def pipeline(

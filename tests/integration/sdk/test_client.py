@@ -165,6 +165,16 @@ async def test_gather_keeps_the_order_and_the_bound(gateway: Any) -> None:
     assert most == 5
 
 
+async def test_gather_raises_the_first_error_when_told(gateway: Any) -> None:
+    async with gateway(answer) as end, Client(end.address) as client:
+        answers = await client.gather([("echo", "a"), ("echo", "b")], raise_errors=True)
+        assert [each.text for each in answers] == ["a", "b"]
+        with pytest.raises(AgentNotFound):
+            await client.gather([("never", "a"), ("missing", "b")], raise_errors=True)
+        async with asyncio.timeout(10):
+            await end.cancelled.wait()
+
+
 async def test_a_pipeline_hands_each_answer_on(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
         steps = ["echo", Call("echo", {"style": "short"}), Call("echo", lambda value: value["previous_output"] + "!")]
