@@ -7,7 +7,7 @@ cluster: venv ## Bring up a Kubernetes, or repair it (CLUSTER=current|kind|local
 	@$(CLUSTER_TOOL) up
 
 .PHONY: down
-down: ## Take the cluster down and leave nothing behind
+down: venv ## Take the cluster down and leave nothing behind
 	@$(CLUSTER_TOOL) down
 
 .PHONY: images

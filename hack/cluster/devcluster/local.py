@@ -264,8 +264,10 @@ def down(cluster: LocalCluster) -> None:
     # Those who would start pods again end first; what they started ends by force, for nothing of it is kept.
     processes.stop(state, [name for name in cluster.program_names if not name.startswith("containerd")], grace_s=0)
     machine.kill_cgroups(groups)
+    alive = {part.name for part in processes.find(state) if part.is_main}
     for chosen in NODES:
-        node.remove_containers(cluster.plan_of(chosen))
+        if f"containerd-{chosen.name}" in alive:
+            node.remove_containers(cluster.plan_of(chosen))
     processes.stop(state)
     machine.kill_cgroups(groups)
     machine.unmount_below(state)

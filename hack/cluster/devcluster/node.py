@@ -6,19 +6,27 @@ from pathlib import Path
 
 from devcluster import machine, node_config, processes
 from devcluster.commands import run, succeeds
+from devcluster.faults import CommandFailed, DeadlinePassed
 from devcluster.kubectl import Kubectl, is_true
 from devcluster.node_config import NodePlan
 from devcluster.settings import DNS_ADDRESS
 from devcluster.waiting import wait_until
 
 CONTAINERD_TIMEOUT_S = 60
+CTR_TIMEOUT_S = 300  # the import of a large image on a busy disk
+EMPTYING_TIMEOUT_S = 10
 NODE_TIMEOUT_S = 120  # eleven seconds on an idle machine
 IN_USE = "in-use"  # in the folder of images while a cluster uses it; what a crash leaves there is not trusted
 
 
 def ctr(plan: NodePlan, *words: str | Path) -> str:
     """Run containerd's client on the namespace that kubelet uses."""
-    return run(["ctr", f"--address={plan.socket}", "--namespace=k8s.io", *words])
+    return run([*ctr_argv(plan), *words], timeout_s=CTR_TIMEOUT_S)
+
+
+def ctr_argv(plan: NodePlan) -> list[str]:
+    """Return how containerd's client is called for the node."""
+    return ["ctr", f"--address={plan.socket}", "--namespace=k8s.io"]
 
 
 def start_containerd(state: Path, plan: NodePlan) -> None:
@@ -35,7 +43,7 @@ def start_containerd(state: Path, plan: NodePlan) -> None:
 
     def answers() -> bool:
         processes.require_running(state, [program.name])
-        return succeeds(["ctr", f"--address={plan.socket}", "version"])
+        return succeeds([*ctr_argv(plan), "version"])
 
     wait_until(answers, program.name, CONTAINERD_TIMEOUT_S)
 
@@ -94,13 +102,23 @@ def are_ready(kubectl: Kubectl, names: Iterable[str]) -> bool:
 
 
 def remove_containers(plan: NodePlan) -> None:
-    """Remove all containers whose processes have ended, so that the folder of images can be used again."""
-    if not plan.socket.exists() or not succeeds(["ctr", f"--address={plan.socket}", "version"]):
+    """Remove all containers, whose processes have ended, so that the folder of images can be used again.
+
+    Where that fails, as after a crash of containerd, the folder stays marked and the next cluster begins a new one.
+    """
+    try:
+        wait_until(lambda: is_emptied(plan), "containers to go", EMPTYING_TIMEOUT_S)
+    except (CommandFailed, DeadlinePassed):
         return
+    (plan.images / IN_USE).unlink(missing_ok=True)
+
+
+def is_emptied(plan: NodePlan) -> bool:
+    """Remove what can be removed and tell whether that was all; containerd itself removes ended tasks meanwhile."""
     tasks = ctr(plan, "tasks", "ls", "--quiet").split()
     if tasks:
-        ctr(plan, "tasks", "rm", "--force", *tasks)
+        succeeds([*ctr_argv(plan), "tasks", "rm", "--force", *tasks])
     containers = ctr(plan, "containers", "ls", "--quiet").split()
     if containers:
-        ctr(plan, "containers", "rm", *containers)
-    (plan.images / IN_USE).unlink(missing_ok=True)
+        succeeds([*ctr_argv(plan), "containers", "rm", *containers])
+    return not ctr(plan, "containers", "ls", "--quiet").split()
