@@ -1,13 +1,12 @@
 """Calls to the agents of this instance: looked up, admitted or queued or refused, handed to their host."""
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from switchboard_sidecar.admission import Admission, waits_for_itself
-from switchboard_sidecar.relay import Delivery
-from switchboard_sidecar.roster import BUCKETS, Entry, Roster
+from switchboard_sidecar.relay import Delivery, too_large
+from switchboard_sidecar.roster import Entry, Roster
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import MAX_HOPS
@@ -80,7 +79,12 @@ class Deliverer:
 
     def deliver_local(self, peer: Peer, frame: pb.Frame, entry: Entry) -> None:
         """A call from this pod's host to an agent that `admits` it: nobody else watches its deadline."""
+        size = len(frame.data)
+        if size > entry.max_bytes:
+            self._refuse(peer, frame.call, entry, too_large(entry.max_bytes))
+            return
         delivery = Delivery(self, entry, peer, frame)
+        delivery.left -= size
         self.admission.enter(entry.lane)
         peer.accept(delivery.number, delivery.on_request)
         delivery.started = self._clock()
@@ -108,8 +112,7 @@ class Deliverer:
             self.admission.abandon(entry.lane, delivery.ticket)
             return
         took = self._clock() - delivery.started
-        entry.buckets[bisect_left(BUCKETS, took)] += 1
-        entry.seconds += took
+        entry.processing.observe(took)
         entry.lane.answered(took)
         self.admission.leave(entry.lane)
         if self.admission.queued:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from switchboard_sidecar.roster import BUCKETS, Entry
+from switchboard_sidecar.roster import Entry
 from switchboard_wire.errors import name_of
 
 
@@ -67,13 +67,8 @@ def _processing(entries: Iterable[Entry]) -> Metric:
     histogram = HistogramMetricFamily(
         "switchboard_sidecar_processing_seconds", "Time from handing a call to its host to its end.", labels=["agent"]
     )
-    bounds = [*(str(bound) for bound in BUCKETS), "+Inf"]
     for entry in entries:
-        counted, buckets = 0, []
-        for bound, count in zip(bounds, list(entry.buckets), strict=True):
-            counted += count
-            buckets.append((bound, float(counted)))
-        histogram.add_metric([entry.name], buckets, entry.seconds)
+        histogram.add_metric([entry.name], entry.processing.buckets(), entry.processing.total)
     return histogram
 
 

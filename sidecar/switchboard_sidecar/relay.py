@@ -24,12 +24,13 @@ _CLOSE: Final = pb.CLOSE
 _CANCEL: Final = pb.CANCEL
 # Frames that a call may send ahead while it waits for its turn; their bytes are bounded by the credit
 MAX_AHEAD: Final = 1024
+_UNBOUNDED: Final = 1 << 62
 
 
 class Relay:
     """Joins call `number` of `caller` with call `far` of `answerer`, once that is known."""
 
-    __slots__ = ("ahead", "answer_line", "answerer", "caller", "far", "first", "number", "request_line")
+    __slots__ = ("ahead", "answer_line", "answerer", "caller", "far", "first", "left", "number", "request_line")
 
     def __init__(self, caller: Peer, first: pb.Frame) -> None:
         self.caller = caller
@@ -38,6 +39,7 @@ class Relay:
         self.answerer: Peer | None = None
         self.far = 0
         self.ahead: list[pb.Frame] | None = None  # what came while there was no answerer
+        self.left = _UNBOUNDED  # bytes of DATA that the request may still carry
         self.request_line: CreditLine | None = None
         self.answer_line: CreditLine | None = None
 
@@ -63,8 +65,13 @@ class Relay:
             line = self.request_line
             if line is None:
                 line = self.request_line = CreditLine()
-            if not line.spend(len(frame.data)):
+            size = len(frame.data)
+            self.left -= size
+            if not line.spend(size):
                 self.abort(ErrorValue(pb.VALIDATION_FAILED, "the caller sent more than its credit"))
+                return
+            if self.left < 0:
+                self.abort(self.too_large())
                 return
         elif kind == _WINDOW:
             if self.answer_line is None:
@@ -137,6 +144,10 @@ class Relay:
     def ended(self, code: int) -> None:
         """The call is over. code: 0 or the error's."""
 
+    def too_large(self) -> ErrorValue:
+        """What a request that is over its bound ends with."""
+        return too_large(_UNBOUNDED)
+
 
 class Delivery(Relay):
     """A call on its way to an agent of this instance; holds a slot, or a place in the queue."""
@@ -150,6 +161,16 @@ class Delivery(Relay):
         self.ticket: Ticket | None = None
         self.expiry: tuple[int, int] | None = None
         self.started = 0.0
+        # The OPEN's own bytes, at most one frame, are the gateway's to count: looking at them here copies them
+        self.left = entry.max_bytes
 
     def ended(self, code: int) -> None:
         self._deliverer.ended(self, code)
+
+    def too_large(self) -> ErrorValue:
+        return too_large(self.entry.max_bytes)
+
+
+def too_large(limit: int) -> ErrorValue:
+    """A payload over an Agent's maxPayloadBytes."""
+    return ErrorValue(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes, the Agent's maxPayloadBytes")

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from switchboard_runtime.metrics import Histogram
 from switchboard_sidecar.admission import Lane
 from switchboard_sidecar.relay import Delivery
+from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Of an Agent that says none; the CRD's default
 DEFAULT_TIMEOUT_MS: Final = 30_000
-# Upper bounds of the processing histogram in seconds: from a dictionary look-up to a slow model
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Entry:
@@ -23,14 +23,14 @@ class Entry:
 
     __slots__ = (
         "assignment",
-        "buckets",
         "codes",
         "lane",
+        "max_bytes",
         "message",
         "name",
         "peer",
+        "processing",
         "said",
-        "seconds",
         "state",
         "timeout_ms",
     )
@@ -38,8 +38,7 @@ class Entry:
     def __init__(self, assignment: pb.Assignment) -> None:
         self.lane: Lane[Delivery] = Lane()
         self.codes: Counter[int] = Counter()
-        self.buckets = [0] * (len(BUCKETS) + 1)
-        self.seconds = 0.0
+        self.processing = Histogram()  # seconds from handing a call to its host to its end
         self.peer: Peer | None = None
         self.state = pb.HOSTED_LOADING
         self.message = ""
@@ -58,6 +57,7 @@ class Entry:
     def update(self, assignment: pb.Assignment) -> None:
         self.assignment = assignment
         self.timeout_ms = assignment.timeout_ms or DEFAULT_TIMEOUT_MS
+        self.max_bytes = assignment.max_payload_bytes or DEFAULT_MAX_PAYLOAD_BYTES
         self.lane.limit(assignment.concurrency)
 
     def become(self, state: int, peer: Peer | None, message: str = "") -> None:

@@ -203,7 +203,7 @@ class Sidecar:
         return Counts(
             messages=sum(entry.codes.total() for entry in entries),
             failures=sum(entry.codes[code] for entry in entries for code in _FAULTS),
-            seconds=sum(entry.seconds for entry in entries),
+            seconds=sum(entry.processing.total for entry in entries),
         )
 
     def _token(self) -> str:

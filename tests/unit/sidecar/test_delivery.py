@@ -224,6 +224,29 @@ async def test_an_end_that_ignores_the_credit_loses_its_call(from_host: bool) ->
     assert (bench.link.calls, bench.host.calls, bench.deliverer.busy) == ({}, {}, 0)
 
 
+async def test_a_request_in_pieces_is_held_to_the_agents_limit() -> None:
+    bench = Bench(assignment("a", max_payload_bytes=1000))
+    number = bench.open("a", end=False)
+    bench.to_host()
+    bench.link.dispatch(pb.Frame(kind=pb.DATA, call=number, data=bytes(1000)))
+    bench.link.dispatch(pb.Frame(kind=pb.DATA, call=number, data=b"x"))
+    (close,) = bench.to_gateway()
+    assert (close.error.code, close.error.message) == (
+        pb.PAYLOAD_TOO_LARGE,
+        "the payload is over 1000 bytes, the Agent's maxPayloadBytes",
+    )
+    assert [frame.kind for frame in bench.to_host()] == [pb.DATA, pb.CANCEL]
+
+
+async def test_a_neighbour_is_held_to_the_agents_limit() -> None:
+    bench = Bench(assignment("a"), assignment("b", max_payload_bytes=10))
+    call = host_call(1, "b")
+    call.data = bytes(11)
+    bench.host.dispatch(call)
+    assert codes(bench.to_host()) == [(1, "PAYLOAD_TOO_LARGE", pb.DELIVERED_NO)]
+    assert bench.deliverer.busy == 0
+
+
 async def test_nobody_fills_the_memory_with_empty_frames_while_a_call_waits() -> None:
     bench = Bench(assignment("a"), concurrency=1)
     bench.open("a")
