@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from switchboard import AgentNotFound, ProcessingError, SyncClient, ValidationFailed
-from switchboard_cli.dev_target import choose_ports
+from switchboard_cli.dev_target import DevError, choose_ports
 
 pytestmark = pytest.mark.integration
 
@@ -209,6 +210,19 @@ def test_a_taken_port_is_named(dev: Callable[..., Dev], tmp_path: Path) -> None:
     assert ended.stderr == (
         f"switchboard dev: port {running.grpc} is taken: stop what listens there, or give another one with --port\n"
     )
+
+
+def test_ports_asked_for_are_kept_or_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DevError, match=f"port {port} is taken.*--port"):
+            choose_ports(port, None)
+    free = choose_ports(None, None)
+    assert len({free.grpc, free.http, free.links, free.gateway_ops, free.sidecar_ops}) == 5
+    with pytest.raises(DevError, match="say two ports"):
+        choose_ports(free.links, free.links)
 
 
 def test_send_and_agents_print_what_scripts_need(dev: Callable[..., Dev]) -> None:
