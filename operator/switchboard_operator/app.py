@@ -19,7 +19,7 @@ from switchboard_operator.objects import Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.reconciling import Key, Reconciler
-from switchboard_operator.registry import Registry, state_of
+from switchboard_operator.registry import Patience, Registry, state_of
 from switchboard_operator.registry_server import Board, RegistryService, serve_registry
 from switchboard_operator.settings import Settings
 from switchboard_operator.snapshot import Indexes
@@ -50,7 +50,7 @@ class Operator:
         self._queue: WorkQueue[Key] = WorkQueue(self._rng)
         self._registry = Registry(started=loop.time())
         self._board = Board()
-        self._pokes = Pokes(loop, self._queue, self._assigned, self._synced)
+        self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
         self._watches = Watches(settings.namespaces, self._pokes, self._rng)
         self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
         self._settings, self._is_synced = settings, False
@@ -185,6 +185,16 @@ class Operator:
             self._board.remove(pool, meta.owner_uid)
         elif (assignments := read_assignments(config_map)) is not None:
             self._board.publish(pool, meta.owner_uid, assignments)
+
+    def _known(self, node: Resource, gone: bool) -> None:
+        pool, beat = (node.meta.namespace, node.meta.name), node.spec.get("heartbeat") or {}
+        if gone:
+            self._board.set_interval(pool, None)
+            return
+        interval = beat.get("intervalSeconds", 2)
+        degraded, down = beat.get("missedUntilDegraded", 3), beat.get("missedUntilDown", 5)
+        self._registry.set_patience(pool, Patience(interval * degraded, interval * down))
+        self._board.set_interval(pool, interval * 1000)
 
     def _synced(self, synced: bool) -> None:
         self._is_synced = synced

@@ -18,16 +18,22 @@ Name = tuple[str, str]
 
 
 class Pokes:
-    """A `Listener` that names keys to the queue."""
+    """A `Listener` that names keys to the queue.
+
+    Every replica is told, in the operator's loop, of each ConfigMap of assignments (`assigned`) and of each AgentNode
+    (`known`), both with True when it is gone, and of whether the indexes are whole (`synced`).
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         queue: WorkQueue[Key],
         assigned: Callable[[Resource, bool], None],
+        known: Callable[[Resource, bool], None],
         synced: Callable[[bool], None],
     ) -> None:
-        self._loop, self._queue, self._assigned, self._synced = loop, queue, assigned, synced
+        self._loop, self._queue = loop, queue
+        self._assigned, self._known, self._synced = assigned, known, synced
         self._is_synced = False
         # What of an object matters to others, as of its last event: most events change nothing of it
         self._node_marks: dict[Name, object] = {}
@@ -66,6 +72,7 @@ class Pokes:
         meta = node.meta
         name = (meta.namespace, meta.name)
         self._add(names.AGENT_NODE, *name)
+        self._loop.call_soon_threadsafe(self._known, node, gone)
         sleeps = any(condition.get("reason") == "ScaledToZero" for condition in node.status.get("conditions") or ())
         mark = None if gone else (meta.uid, meta.owner_uid, meta.labels, sleeps)
         if self._node_marks.get(name) == mark:

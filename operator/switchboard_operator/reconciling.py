@@ -15,7 +15,7 @@ from switchboard_operator.objects import Resource
 from switchboard_operator.plan import Apply, Context, plan_node
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
-from switchboard_operator.registry import Patience, Registry
+from switchboard_operator.registry import Registry
 from switchboard_operator.replicas import choose_replicas
 from switchboard_operator.snapshot import (
     AgentSnapshot,
@@ -80,7 +80,6 @@ class Reconciler:
             return None
         self._wait_for_echo(snapshot)
         node, now = snapshot.node, asyncio.get_running_loop().time()
-        self.registry.set_patience((namespace, name), _patience(node))
         fault = check_node(snapshot)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, now)
@@ -181,9 +180,3 @@ def _look_at_node(indexes: Indexes, namespace: str, name: str) -> tuple[NodeSnap
     snapshot = node_snapshot(indexes, namespace, name)
     bound = bound_agents(indexes, snapshot.node) if snapshot else ()
     return snapshot, tuple(agent.meta.name for agent in bound)
-
-
-def _patience(node: Resource) -> Patience:
-    beat = node.spec.get("heartbeat") or {}
-    interval = beat.get("intervalSeconds", 2)
-    return Patience(interval * beat.get("missedUntilDegraded", 3), interval * beat.get("missedUntilDown", 5))

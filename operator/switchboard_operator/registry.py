@@ -207,5 +207,4 @@ class Registry:
             self._pools[pool].discard(uid)
             if not self._pools[pool]:
                 del self._pools[pool]
-                self._patience.pop(pool, None)
         return gone

@@ -65,9 +65,14 @@ class Board:
         entry = self._current.get(pool)
         return entry[1] if entry else None
 
-    def set_interval(self, pool: Pool, interval_ms: int) -> None:
-        """How often the sidecars of an AgentNode are to speak."""
-        self._intervals[pool] = interval_ms
+    def set_interval(self, pool: Pool, interval_ms: int | None) -> None:
+        """How often the sidecars of an AgentNode are to speak; None when it is gone."""
+        if interval_ms is None:
+            self._intervals.pop(pool, None)
+        elif self.interval_ms(pool) != interval_ms:
+            self._intervals[pool] = interval_ms
+            for reader in self._readers.get(pool, ()):
+                reader.set()
 
     def interval_ms(self, pool: Pool) -> int:
         """How often the sidecars of an AgentNode are to speak."""
@@ -106,8 +111,6 @@ class RegistryService:
             return
         pool = (first.hello.namespace, first.hello.node)
         self._registry.put(introduce(first.hello, _now()))
-        interval = self._board.interval_ms(pool)
-        await context.write(Directive(registered=Registered(operator=self._identity, heartbeat_interval_ms=interval)))
         with metrics.STREAMS.track_inprogress(), self._board.reader(pool) as news:
             teller = asyncio.create_task(self._tell(pool, news, context))
             try:
@@ -128,10 +131,17 @@ class RegistryService:
                     self._registry.put(fold(record, report.heartbeat, _now()))
 
     async def _tell(self, pool: Pool, news: asyncio.Event, context: Context) -> None:
+        interval, generation = 0, -1
         while True:
             await news.wait()
             news.clear()
-            if (assignments := self._board.read(pool)) is not None:
+            if (wanted := self._board.interval_ms(pool)) != interval:
+                interval = wanted
+                registered = Registered(operator=self._identity, heartbeat_interval_ms=interval)
+                await context.write(Directive(registered=registered))
+            assignments = self._board.read(pool)
+            if assignments is not None and assignments.generation != generation:
+                generation = assignments.generation
                 await context.write(Directive(assignments=assignments))
 
 

@@ -1,0 +1,109 @@
+"""What goes wrong: replicas die, the watch fails, the API server goes away; the result is the same."""
+
+import asyncio
+import urllib.request
+from pathlib import Path
+
+import pytest
+from faulty_api import faulty_api
+from operator_process import StartOperator, agent, agent_node, condition, eventually
+
+from switchboard_kube import AGENT_NODES, AGENTS, DEPLOYMENTS, LEASES, SERVICES, Kube, Selector
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("kind", ["ServiceAccount", "ConfigMap", "Service", "Deployment", "AgentNode"])
+async def test_an_operator_killed_in_mid_reconcile_converges_when_it_is_back(
+    kind: str, kube: Kube, namespace: str, start_operator: StartOperator
+) -> None:
+    doomed = start_operator("operator-a", SWITCHBOARD_FAILPOINT=kind)
+    await kube.create(AGENT_NODES, agent_node(namespace, replicas=2))
+    await kube.create(AGENTS, agent(namespace, "summarizer", nodeRef={"name": "writers"}))
+    assert await asyncio.to_thread(doomed.wait) == -9
+    start_operator("operator-a")
+    await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), lambda held: held["spec"]["replicas"] == 2)
+    await eventually(
+        lambda: kube.get(AGENTS, "summarizer", namespace),
+        lambda held: condition(held, "ResolvedRefs").get("status") == "True",
+    )
+    for resource in (DEPLOYMENTS, SERVICES):
+        assert len((await kube.list(resource, Selector(namespace))).items) == 1
+
+
+async def test_a_second_replica_takes_over_from_a_killed_leader(
+    kube: Kube, namespace: str, start_operator: StartOperator
+) -> None:
+    leader = start_operator("operator-a")
+    await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
+    follower = start_operator("operator-b")
+    await eventually(lambda: asyncio.to_thread(ready, follower.ops_port), what="a ready follower")
+    leader.kill()
+    await kube.create(AGENT_NODES, agent_node(namespace, replicas=2))
+    began = asyncio.get_running_loop().time()
+    await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), what="the work of the second replica")
+    assert asyncio.get_running_loop().time() - began < 20
+    assert await holder(kube, namespace) == "operator-b"
+
+
+async def test_a_leader_that_is_stopped_hands_over_at_once(
+    kube: Kube, namespace: str, start_operator: StartOperator
+) -> None:
+    leader = start_operator("operator-a")
+    await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
+    start_operator("operator-b")
+    assert await asyncio.to_thread(leader.stop) == 0
+    began = asyncio.get_running_loop().time()
+    await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-b")
+    assert asyncio.get_running_loop().time() - began < 12
+
+
+async def test_a_failing_watch_is_survived(
+    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+) -> None:
+    async with faulty_api(server, tmp_path) as api:
+        operator = start_operator(KUBECONFIG=str(api.kubeconfig))
+        await kube.create(AGENT_NODES, agent_node(namespace, "before"))
+        await eventually(lambda: kube.get(DEPLOYMENTS, "before", namespace))
+        api.fail_watches()
+        await eventually(lambda: asyncio.to_thread(operator.log), lambda text: "starting them again" in text)
+        await kube.create(AGENT_NODES, agent_node(namespace, "after"))
+        await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the watch failed")
+        assert operator.stop() == 0
+
+
+@pytest.mark.parametrize("status", [503, 403, 429])
+async def test_an_api_server_that_refuses_everything_is_waited_for(
+    status: int, kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+) -> None:
+    async with faulty_api(server, tmp_path) as api:
+        operator = start_operator(KUBECONFIG=str(api.kubeconfig))
+        await kube.create(AGENT_NODES, agent_node(namespace, "before"))
+        await eventually(lambda: kube.get(DEPLOYMENTS, "before", namespace))
+        api.status = status
+        api.fail_watches()
+        await asyncio.sleep(13)  # the lease is lost meanwhile
+        before = api.requests
+        await asyncio.sleep(5)
+        assert api.requests - before < 200, "it hammers the server"
+        api.status = 0
+        await kube.create(AGENT_NODES, agent_node(namespace, "after"))
+        await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the API server is back")
+        assert operator.process is not None
+        assert operator.process.poll() is None, "it must not have restarted"
+
+
+async def holder(kube: Kube, namespace: str) -> str:
+    """Who leads."""
+    lease = await kube.get(LEASES, "switchboard-operator", namespace)
+    found: str = lease["spec"].get("holderIdentity", "")
+    return found
+
+
+def ready(port: int) -> bool:
+    """Whether the replica says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

@@ -1,0 +1,210 @@
+"""The Registry over real gRPC: what sidecars say becomes status, what Agents say becomes assignments."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc.aio
+import pytest
+from operator_process import OperatorProcess, StartOperator, agent, agent_node, condition, eventually
+
+from switchboard_kube import AGENT_NODES, AGENTS, PODS, Json, Kube, Selector
+from switchboard_wire.internal_v1.registry_pb2 import Directive, Heartbeat, Report
+from switchboard_wire.names import REGISTRY_METHOD
+from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Capacity, Hello, Hosted, HostedAgent
+
+pytestmark = pytest.mark.integration
+
+PATIENT = {"intervalSeconds": 1, "missedUntilDegraded": 2, "missedUntilDown": 4}
+
+
+class Sidecar:
+    """Speaks for one pod as a sidecar does, until it is silenced."""
+
+    def __init__(self, pod: Json, node: str) -> None:
+        metadata = pod["metadata"]
+        self.name: str = metadata["name"]
+        self._hello = Hello(
+            protocol_min=1,
+            protocol_max=1,
+            namespace=metadata["namespace"],
+            node=node,
+            instance=metadata["name"],
+            pod_uid=metadata["uid"],
+            version="0.1.0",
+            capacity=Capacity(concurrency=16, queue=100),
+        )
+        self.beat = Heartbeat(ready=True)
+        self.heard: list[Directive] = []
+        self._silent = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def speak(self, port: int) -> None:
+        self._silent.clear()
+        self._task = asyncio.create_task(self._talk(port))
+
+    async def fall_silent(self) -> None:
+        self._silent.set()
+        if self._task is not None:
+            await self._task
+
+    async def _talk(self, port: int) -> None:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await channel.channel_ready()
+            connect = channel.stream_stream(REGISTRY_METHOD, Report.SerializeToString, Directive.FromString)
+            try:
+                async for directive in connect(self._reports()):
+                    self.heard.append(directive)
+            except grpc.aio.AioRpcError:
+                return
+
+    async def _reports(self) -> AsyncIterator[Report]:
+        yield Report(hello=self._hello)
+        while not self._silent.is_set():
+            yield Report(heartbeat=self.beat)
+            await asyncio.sleep(0.1)
+
+
+def states(node: Json) -> dict[str, str]:
+    """State by instance."""
+    return {item["name"]: item["state"] for item in (node.get("status") or {}).get("instances") or ()}
+
+
+async def pods_of(kube: Kube, namespace: str, count: int) -> list[Json]:
+    selector = Selector(namespace, labels="switchboard.dev/agentnode=writers")
+    listing = await eventually(lambda: kube.list(PODS, selector), lambda found: len(found.items) == count, "the pods")
+    return sorted(listing.items, key=lambda pod: str(pod["metadata"]["name"]))
+
+
+@pytest.fixture
+async def sidecars(
+    kube: Kube, namespace: str, start_operator: StartOperator
+) -> AsyncIterator[tuple[OperatorProcess, list[Sidecar]]]:
+    """An operator, an AgentNode of four pods with an Agent, and who speaks for the pods."""
+    operator = start_operator()
+    await kube.create(AGENT_NODES, agent_node(namespace, replicas=4, heartbeat=PATIENT))
+    await kube.create(AGENTS, agent(namespace, "summarizer", nodeRef={"name": "writers"}))
+    speakers = [Sidecar(pod, "writers") for pod in await pods_of(kube, namespace, 4)]
+    for speaker in speakers:
+        speaker.speak(operator.registry_port)
+    yield operator, speakers
+    for speaker in speakers:
+        await speaker.fall_silent()
+
+
+async def test_instances_come_up_degrade_and_recover(
+    kube: Kube, namespace: str, sidecars: tuple[OperatorProcess, list[Sidecar]]
+) -> None:
+    operator, speakers = sidecars
+    node = await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace),
+        lambda held: list(states(held).values()) == ["Up"] * 4,
+        "four instances up",
+    )
+    assert node["status"]["counts"]["up"] == 4
+    assert node["status"]["instances"][0]["version"] == "0.1.0"
+
+    lost = speakers[0]
+    await lost.fall_silent()
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace), lambda held: states(held)[lost.name] == "Down", "Down"
+    )
+    lost.speak(operator.registry_port)
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace), lambda held: states(held)[lost.name] == "Up", "Up again"
+    )
+    speakers[1].beat.draining = True
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace),
+        lambda held: states(held)[speakers[1].name] == "Draining",
+        "Draining",
+    )
+
+
+async def test_a_silence_of_most_is_taken_for_a_fault_of_this_side(
+    kube: Kube, namespace: str, sidecars: tuple[OperatorProcess, list[Sidecar]]
+) -> None:
+    _, speakers = sidecars
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace), lambda held: list(states(held).values()) == ["Up"] * 4
+    )
+    await asyncio.gather(*(speaker.fall_silent() for speaker in speakers))
+    await asyncio.sleep(6)  # half as long again as it takes one to be Down
+    assert list(states(await kube.get(AGENT_NODES, "writers", namespace)).values()) == ["Up"] * 4
+
+
+async def test_assignments_arrive_and_the_agents_state_is_told(
+    kube: Kube, namespace: str, sidecars: tuple[OperatorProcess, list[Sidecar]]
+) -> None:
+    _, speakers = sidecars
+
+    async def told() -> list[str]:
+        found = [d.assignments for d in speakers[0].heard if d.HasField("assignments")]
+        return [assignment.name for assignment in found[-1].agents] if found else []
+
+    await eventually(told, lambda names: names == ["summarizer"], "the assignment")
+    assert speakers[0].heard[0].registered.heartbeat_interval_ms == 1000
+    for speaker in speakers[:3]:
+        speaker.beat.hosted.CopyFrom(Hosted(agents=[HostedAgent(name="summarizer", state=HOSTED_READY)]))
+    failure = HostedAgent(name="summarizer", state=HOSTED_FAILED, message="ImportError: no module named app")
+    speakers[3].beat.hosted.CopyFrom(Hosted(agents=[failure]))
+    summarizer = await eventually(
+        lambda: kube.get(AGENTS, "summarizer", namespace),
+        lambda held: (held.get("status") or {}).get("readyInstances") == 3,
+        "three ready instances",
+    )
+    assert condition(summarizer, "Ready")["status"] == "True"
+    assert "ImportError" in condition(summarizer, "Ready")["message"]
+    for speaker in speakers:
+        speaker.beat.hosted.CopyFrom(Hosted(agents=[failure]))
+    summarizer = await eventually(
+        lambda: kube.get(AGENTS, "summarizer", namespace),
+        lambda held: condition(held, "Ready").get("reason") == "HandlerFailed",
+        "the failure",
+    )
+    assert "ImportError" in condition(summarizer, "Ready")["message"]
+
+    await kube.create(AGENTS, agent(namespace, "translator", nodeRef={"name": "writers"}))
+    await eventually(told, lambda names: names == ["summarizer", "translator"], "the second assignment")
+
+
+async def test_a_new_leader_tells_no_transition_that_did_not_happen(
+    kube: Kube, namespace: str, start_operator: StartOperator, sidecars: tuple[OperatorProcess, list[Sidecar]]
+) -> None:
+    leader, speakers = sidecars
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace), lambda held: list(states(held).values()) == ["Up"] * 4
+    )
+    seen: set[str] = set()
+    watcher = asyncio.create_task(_note_states(kube, namespace, seen))
+    leader.kill()
+    restarted = start_operator("operator-b")
+    await asyncio.sleep(20)  # the lease runs out after 15 s; nobody has registered with the new one yet
+    for speaker in speakers:
+        await speaker.fall_silent()
+        speaker.speak(restarted.registry_port)
+    await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"weight": 50}})
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace),
+        lambda held: held["status"]["observedGeneration"] == held["metadata"]["generation"],
+        "the work of the new leader",
+    )
+    watcher.cancel()
+    await asyncio.gather(watcher, return_exceptions=True)
+    assert seen == {"Up"}
+
+
+async def _note_states(kube: Kube, namespace: str, seen: set[str]) -> None:
+    async for event in kube.watch(AGENT_NODES, Selector(namespace)):
+        seen.update(states(event.object).values())
+
+
+async def test_a_report_without_an_identity_is_refused(start_operator: StartOperator) -> None:
+    operator = start_operator()
+    nameless = Sidecar({"metadata": {"name": "", "namespace": "x", "uid": "u"}}, "writers")
+    nameless.speak(operator.registry_port)
+
+    async def refusal() -> str:
+        return nameless.heard[0].refused.message if nameless.heard else ""
+
+    assert "instance" in await eventually(refusal)
+    await nameless.fall_silent()
