@@ -5,7 +5,7 @@ what the cluster says of the test's namespace and of the release.
 """
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,9 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kubectl() -> Kubectl:
     """kubectl for the cluster of `make cluster`."""
     try:
-        return find_kubectl()
+        found = find_kubectl()
     except CommandFailed as error:
-        pytest.fail(str(error), pytrace=False)
+        pytest.exit(str(error), returncode=1)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +89,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 def look_around(kubectl: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
     """Excerpts of the cluster for the report of a failure."""
     everything = "agentnodes,agents.switchboard.dev,deployments,pods,hpa,configmaps"
-    tail: Callable[[str, int], str] = lambda text, lines: "\n".join(text.splitlines()[-lines:])  # noqa: E731
     commands = {
         "what there is": ("get", everything, "-n", namespace, "-o", "wide"),
         "agents and pools": (
@@ -119,4 +119,4 @@ def look_around(kubectl: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
     }
     for title, words in commands.items():
         done = kubectl.try_run(*words)
-        yield title, tail(done.stdout or done.stderr, 60)
+        yield title, "\n".join((done.stdout or done.stderr).splitlines()[-60:])
