@@ -46,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="bring the cluster up, or repair it").set_defaults(command=run_up)
     commands.add_parser("down", help="take it down").set_defaults(command=run_down)
     commands.add_parser("env", help="print what a shell needs to use it").set_defaults(command=run_env)
-    commands.add_parser("images", help="build the images and bring them in").set_defaults(command=run_images)
+    images = commands.add_parser("images", help="build the images and bring them in")
+    images.add_argument("--also", metavar="TAG", help="a second tag for each, to roll out as a new image")
+    images.set_defaults(command=run_images)
     alone = commands.add_parser("control-plane", help="an API server alone, without root")
     alone.add_argument("action", choices=["up", "down"])
     alone.add_argument("--state", type=Path, default=PROJECT / "build" / "control-plane", help="its folder")
@@ -97,7 +99,7 @@ def run_images(options: argparse.Namespace) -> None:
 
     places = from_environment()
     with binaries.locked(places.cache / "images.lock"):
-        print(images.provide(places))
+        print(images.provide(places, options.also))
 
 
 def run_control_plane(options: argparse.Namespace) -> None:

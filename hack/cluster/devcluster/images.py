@@ -16,7 +16,7 @@ from pathlib import Path
 from devcluster import base_image, local, machine, node, provider, thin_layer
 from devcluster.commands import run
 from devcluster.faults import PreconditionUnmet
-from devcluster.image_plan import PACKAGES, ImagePlan, helm_values, plan_images, source_files
+from devcluster.image_plan import PACKAGES, REGISTRY, ImagePlan, helm_values, plan_images, source_files
 from devcluster.node_config import NodePlan
 from devcluster.settings import NODES, PROJECT, Places
 from devcluster.steps import Step, run_steps
@@ -26,8 +26,11 @@ SOURCE_FOLDER = "/opt/switchboard"
 WHEELS_S, BUILD_S, SOURCE_S = 15, 12, 3
 
 
-def provide(places: Places) -> Path:
-    """Bring the images of the work tree into the cluster; return the file with their names."""
+def provide(places: Places, also: str | None = None) -> Path:
+    """Bring the images of the work tree into the cluster; return the file with their names.
+
+    `also` is a tag that they get besides their own: a second name, with which tests roll a new image out.
+    """
     if not places.provider.exists():
         raise PreconditionUnmet("there is no cluster to bring the images into: run `make cluster`")
     name = places.provider.read_text()
@@ -38,6 +41,9 @@ def provide(places: Places) -> Path:
         run_steps([Step(f"image {plan.name}", partial(build_for_kind, plan), 60) for plan in plans])
     else:
         provide_local(places, plans)
+    if also is not None:
+        for plan in plans:
+            add_name(places, plan, f"{REGISTRY}/{plan.repository}:{also}")
     return write_names(places, plans)
 
 
@@ -56,6 +62,22 @@ def build_for_kind(plan: ImagePlan) -> None:
     run(["kind", "load", "docker-image", "--name", provider.KIND_CLUSTER, plan.reference])
 
 
+def add_name(places: Places, plan: ImagePlan, reference: str) -> None:
+    """Give an image that the cluster has a second name."""
+    if places.provider.read_text() == provider.KIND:
+        run(["docker", "tag", plan.reference, reference])
+        run(["kind", "load", "docker-image", "--name", provider.KIND_CLUSTER, reference])
+        return
+    for target in nodes_of(places):
+        node.ctr(target, "images", "tag", "--force", plan.reference, reference)
+
+
+def nodes_of(places: Places) -> list[NodePlan]:
+    """Return the nodes of the local cluster."""
+    cluster = local.locate(places)
+    return [cluster.plan_of(chosen) for chosen in NODES]
+
+
 def preparations(places: Places, after: tuple[str, ...] = ()) -> list[Step]:
     """Return the steps that need no cluster: they overlap with the building of its programs."""
     steps = []
@@ -70,8 +92,7 @@ def preparations(places: Places, after: tuple[str, ...] = ()) -> list[Step]:
 
 def provide_local(places: Places, plans: list[ImagePlan]) -> None:
     """Build what is missing and give it to every node."""
-    cluster = local.locate(places)
-    nodes = [cluster.plan_of(chosen) for chosen in NODES]
+    nodes = nodes_of(places)
     present = set.intersection(*(node.image_names(plan) for plan in nodes))
     wanted = [plan for plan in plans if plan.reference not in present]
     unbuilt = [plan for plan in wanted if not dependencies_archive(places, plan).exists()]
@@ -79,6 +100,8 @@ def provide_local(places: Places, plans: list[ImagePlan]) -> None:
         run_steps(preparations(places))
         with_builder(places, unbuilt)
     run_steps([Step(f"image {plan.name}", partial(bring_in, places, nodes, plan), SOURCE_S) for plan in wanted])
+    kept = [name for plan in plans for name in (plan.reference, plan.dependencies)]
+    places.kept_images.write_text(json.dumps(kept))
 
 
 def dependencies_archive(places: Places, plan: ImagePlan) -> Path:

@@ -4,6 +4,7 @@ Every step looks first and does only what is missing, so the same command brings
 """
 
 import datetime
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -265,9 +266,10 @@ def down(cluster: LocalCluster) -> None:
     processes.stop(state, [name for name in cluster.program_names if not name.startswith("containerd")], grace_s=0)
     machine.kill_cgroups(groups)
     alive = {part.name for part in processes.find(state) if part.is_main}
+    kept = {*addons.IMAGES, *read_kept(cluster.places)}
     for chosen in NODES:
         if f"containerd-{chosen.name}" in alive:
-            node.remove_containers(cluster.plan_of(chosen))
+            node.remove_containers(cluster.plan_of(chosen), kept)
     processes.stop(state)
     machine.kill_cgroups(groups)
     machine.unmount_below(state)
@@ -277,3 +279,9 @@ def down(cluster: LocalCluster) -> None:
     if found is not None:
         machine.restore(found)
     shutil.rmtree(state)
+
+
+def read_kept(places: Places) -> list[str]:
+    """Return the project's images of the last build; older ones would fill the disk, and are built in seconds."""
+    kept = places.kept_images
+    return [str(name) for name in json.loads(kept.read_text())] if kept.exists() else []

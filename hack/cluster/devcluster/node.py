@@ -1,7 +1,7 @@
 """Bring up a node of the local cluster: its folders, containerd with the addons' images, kubelet, kube-proxy."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from devcluster import machine, node_config, processes
@@ -68,7 +68,19 @@ def import_images(plan: NodePlan, archives: Mapping[str, Path]) -> None:
 
 def image_names(plan: NodePlan) -> set[str]:
     """Return the references of the node's images."""
-    return set(ctr(plan, "images", "ls", "--quiet").split())
+    return set(image_digests(plan))
+
+
+def image_digests(plan: NodePlan) -> dict[str, str]:
+    """Return the digest of what each of the node's image references stands for."""
+    rows = (line.split() for line in ctr(plan, "images", "ls").splitlines()[1:])
+    return {row[0]: row[2] for row in rows}
+
+
+def find_outdated(digests: Mapping[str, str], kept: Collection[str]) -> list[str]:
+    """Return the references to remove: each image has a second one, by its id, which must go or stay with it."""
+    wanted = {digests[name] for name in kept if name in digests}
+    return sorted(name for name, digest in digests.items() if digest not in wanted)
 
 
 def start_kubelet_and_proxy(state: Path, plan: NodePlan, programs: tuple[Path, Path]) -> None:
@@ -101,13 +113,16 @@ def are_ready(kubectl: Kubectl, names: Iterable[str]) -> bool:
     return {item["metadata"]["name"] for item in kubectl.items("nodes") if is_true("Ready", item)}.issuperset(names)
 
 
-def remove_containers(plan: NodePlan) -> None:
-    """Remove all containers, whose processes have ended, so that the folder of images can be used again.
+def remove_containers(plan: NodePlan, kept: Collection[str]) -> None:
+    """Remove all containers, whose processes have ended, and all images but those to keep.
 
     Where that fails, as after a crash of containerd, the folder stays marked and the next cluster begins a new one.
     """
     try:
         wait_until(lambda: is_emptied(plan), "containers to go", EMPTYING_TIMEOUT_S)
+        outdated = find_outdated(image_digests(plan), kept)
+        if outdated:
+            ctr(plan, "images", "rm", *outdated)
     except (CommandFailed, DeadlinePassed):
         return
     (plan.images / IN_USE).unlink(missing_ok=True)

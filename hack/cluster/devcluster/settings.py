@@ -68,6 +68,11 @@ class Places:
         """A file with the name of the provider of the cluster in use."""
         return self.build / "cluster" / "provider"
 
+    @property
+    def kept_images(self) -> Path:
+        """A list of the images worth keeping in the nodes' folders when the cluster goes."""
+        return self.cache / "nodes" / "kept.json"
+
     def node(self, node: Node) -> Path:
         """The folder of a node's sockets, mounts and configuration."""
         return self.state / node.name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from devcluster.image_plan import PACKAGES, digest, helm_values, plan_image, plan_images
+from devcluster.node import find_outdated
 from devcluster.settings import PROJECT
 
 
@@ -78,3 +79,8 @@ def test_helm_gets_the_images_that_it_deploys(project: Path) -> None:
     host = plan_image(project, "host", "")
     assert values["host"] == {"image": {"repository": "switchboard/host", "tag": host.source_key}}
     assert host.reference == f"localhost/switchboard/host:{host.source_key}"
+
+
+def test_an_outdated_image_goes_by_all_its_names() -> None:
+    digests = {"x:old": "sha256:1", "sha256:id-old": "sha256:1", "x:new": "sha256:2", "sha256:id-new": "sha256:2"}
+    assert find_outdated(digests, ["x:new", "x:never-built"]) == ["sha256:id-old", "x:old"]
