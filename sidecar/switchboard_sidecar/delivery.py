@@ -18,6 +18,19 @@ Gate = Callable[[], str | None]
 _MS: Final = 1000
 
 
+class _Deaf:
+    """Owner of a peer that has no other end."""
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        raise AssertionError("it has no other end")
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        """It has no other end."""
+
+    def on_lost(self, peer: Peer) -> None:
+        """It never had one."""
+
+
 class Deliverer:
     """Gives each call to an agent's peer within the bounds.
 
@@ -30,6 +43,8 @@ class Deliverer:
         self.gate: Gate | None = None
         self.refused: Counter[int] = Counter()
         self._deadlines = Deadlines()
+        self._nobody = Peer(_Deaf(), dialled=True)  # the caller of a call that was acknowledged
+        self._nobody.lost = True
         self._clock = clock
 
     @property
@@ -73,6 +88,8 @@ class Deliverer:
             lane.in_flight += 1
             peer.calls[delivery.number] = delivery.on_request
             delivery.started = self._clock()
+            if frame.open.ack:
+                self._acknowledge(delivery)
             delivery.connect(host)
             return
         self._queue(delivery, frame.open)
@@ -157,6 +174,20 @@ class Deliverer:
         delivery.started = self._clock()
         delivery.expiry = self.limit_time(open_.deadline_ms, lambda: self._expire(delivery))
         delivery.caller.accept(delivery.number, delivery.on_request)
+        if open_.ack:
+            self._acknowledge(delivery)
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        """ack=accepted: the caller is told now and hears no more; the call goes on, with its deadline watched here."""
+        first = delivery.first
+        if first is None or not first.end:  # the caller still has to send: it learns of the end instead
+            return
+        caller, delivery.caller = delivery.caller, self._nobody
+        caller.forget(delivery.number)
+        caller.send(pb.Frame(kind=pb.CLOSE, call=delivery.number))
+        if delivery.expiry is None:
+            limit_ms = first.open.deadline_ms or delivery.entry.timeout_ms
+            delivery.expiry = self.limit_time(limit_ms, lambda: self._expire(delivery))
 
     def _turn_away(self, delivery: Delivery) -> None:
         """Refuse a call that has its slot but no host any more. Not by `abort`, which would come back to `pull`."""

@@ -177,14 +177,13 @@ class Roster:
             changed()
 
     def _renew_entries(self) -> None:
-        wanted = self._wanted()
-        for name in self.by_name.keys() - wanted.keys():
-            self.by_name.pop(name).become(pb.HOSTED_FAILED, None, "not assigned to this instance any more")
-        for name, assignment in wanted.items():
-            if name in self.by_name:
-                self.by_name[name].update(assignment)
-            else:
-                self.by_name[name] = Entry(assignment)
+        wanted, before = self._wanted(), self.by_name
+        for name in before.keys() - wanted.keys():
+            before[name].become(pb.HOSTED_FAILED, None, "not assigned to this instance any more")
+        for name in before.keys() & wanted.keys():
+            before[name].update(wanted[name])
+        # A new dict, never a changed one: the ops port's threads look through it
+        self.by_name = {name: before.get(name) or Entry(assignment) for name, assignment in wanted.items()}
         # The first of several versions of a type answers calls that name no Agent
         self.by_type = {entry.type: entry for _, entry in sorted(self.by_name.items(), reverse=True)}
         self.lanes = {type_: entry.lane for type_, entry in self.by_type.items()}
@@ -223,5 +222,7 @@ class Roster:
     def _settle(self) -> None:
         said = self._said
         if said is not None and said.generation >= self.generation:
-            mine = [entry for entry in self.by_name.values() if entry.assignment.HasField("python")]
-            self._settled = self._settled or all(entry.state != pb.HOSTED_LOADING for entry in mine)
+            # Code that never registers its agent does not keep the others' instance from being ready
+            mine = [entry.state for entry in self.by_name.values() if entry.assignment.HasField("python")]
+            found = [agent.state for agent in said.agents]
+            self._settled = self._settled or pb.HOSTED_LOADING not in (*mine, *found)

@@ -88,9 +88,7 @@ class Sidecar:
         if not is_newer(assignments, self.roster.assignments):
             return
         log.info("assignments", extra={"generation": assignments.generation, "agents": len(assignments.agents)})
-        admission = self.deliverer.admission
-        admission.concurrency = assignments.concurrency or DEFAULT_CONCURRENCY
-        admission.queue_length = assignments.queue_length or DEFAULT_QUEUE_LENGTH
+        self._set_capacity(assignments)
         before = dict(self.roster.by_name)
         self.roster.apply(assignments)
         for name, entry in before.items():
@@ -98,7 +96,6 @@ class Sidecar:
                 self.deliverer.flush(entry)
         self._update_http_hosts(assignments)
         self.hosts.assign()
-        self.deliverer.pull()
         self._assigned.set()
 
     def why_not_ready(self) -> str | None:
@@ -142,6 +139,15 @@ class Sidecar:
         self.outbound.link_came()
 
     # Inside
+
+    def _set_capacity(self, assignments: pb.Assignments) -> None:
+        admission = self.deliverer.admission
+        before = (admission.concurrency, admission.queue_length)
+        admission.concurrency = assignments.concurrency or DEFAULT_CONCURRENCY
+        admission.queue_length = assignments.queue_length or DEFAULT_QUEUE_LENGTH
+        if before != (admission.concurrency, admission.queue_length):
+            self.links.broadcast(pb.Frame(kind=pb.HELLO, hello=self.hello()))
+            self.deliverer.pull()
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:

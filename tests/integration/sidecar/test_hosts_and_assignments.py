@@ -30,6 +30,22 @@ async def test_an_agent_is_deployed_and_undeployed_without_a_restart(tmp_path: P
             assert len(stage.gateway.hellos) == 1
 
 
+async def test_new_bounds_hold_at_once_and_gateways_are_told(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo"), concurrency=1, queue_length=5)
+        async with running(stage):
+            host = stage.attach(answer=None)
+            await until(lambda: stage.gateway.ready == {"echo"})
+            calls = [stage.gateway.open("echo") for _ in range(3)]
+            await until(lambda: len(host.opened) == 1)
+            stage.assign(assignment("echo"), generation=2, concurrency=3, queue_length=5)
+            await until(lambda: len(host.opened) == 3)
+            await until(lambda: stage.gateway.hellos[-1].capacity.concurrency == 3)
+            for call in host.opened:
+                await echo(call)
+            assert [(await call.result()).data for call in calls] == [b"hi"] * 3
+
+
 async def test_a_call_inside_a_removed_agent_is_finished(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.assign(assignment("echo"))

@@ -224,6 +224,28 @@ async def test_an_end_that_ignores_the_credit_loses_its_call(from_host: bool) ->
     assert (bench.link.calls, bench.host.calls, bench.deliverer.busy) == ({}, {}, 0)
 
 
+async def test_ack_accepted_ends_the_callers_part_at_once_and_keeps_the_slot() -> None:
+    bench = Bench(assignment("a"), concurrency=1)
+    number = bench.open("a", ack=pb.ACK_ACCEPTED)
+    assert codes(bench.to_gateway()) == [(number, "OK", 0)]
+    waiting = bench.open("a", ack=pb.ACK_ACCEPTED)
+    assert codes(bench.to_gateway()) == [(waiting, "OK", 0)]
+    assert (bench.deliverer.admission.in_flight, bench.link.calls) == (1, {})
+    for _ in range(2):
+        (opened,) = bench.to_host()
+        bench.answer(opened.call, data=b"nobody hears it")
+    assert (bench.to_gateway(), bench.deliverer.busy) == ([], 0)
+
+
+async def test_an_acknowledged_call_still_ends_at_its_deadline() -> None:
+    bench = Bench(assignment("a"))
+    bench.open("a", ack=pb.ACK_ACCEPTED, deadline_ms=30)
+    (opened,) = bench.to_host()
+    await until(lambda: bench.host.outbox)
+    (cancel,) = bench.to_host()
+    assert (cancel.kind, cancel.call, bench.deliverer.busy) == (pb.CANCEL, opened.call, 0)
+
+
 async def test_a_request_in_pieces_is_held_to_the_agents_limit() -> None:
     bench = Bench(assignment("a", max_payload_bytes=1000))
     number = bench.open("a", end=False)

@@ -64,6 +64,15 @@ def test_ready_once_everything_was_loaded_and_a_later_agent_does_not_take_it_bac
     assert states(roster) == {"a": "FAILED", "b": "LOADING"}
 
 
+def test_agents_that_code_registers_are_loaded_before_it_is_ready() -> None:
+    roster, peer = make(dynamic=True), host()
+    roster.host_came(peer)
+    roster.host_said(peer, said(("own", LOADING)))
+    assert roster.why_not_ready() == "the host is loading its agents"
+    roster.host_said(peer, said(("own", READY)))
+    assert roster.why_not_ready() is None
+
+
 def test_an_answer_to_older_assignments_does_not_make_it_ready() -> None:
     roster, peer = make(assignment("a")), host()
     roster.apply(pb.Assignments(generation=2, agents=[assignment("a")]))
