@@ -120,9 +120,9 @@ class OutgoingCall:
     def __init__(self, peer: Peer, frame: pb.Frame) -> None:
         self._peer = peer
         self.closed: asyncio.Future[pb.Frame] = asyncio.get_running_loop().create_future()
-        self.number = peer.open(frame, self._on_frame)
-        self._sender = _Sender(peer, self.number)
-        self._receiver = _Receiver(peer, self.number)
+        self.number = number = peer.open(frame, self._on_frame)
+        self._sender = _Sender(peer, number)
+        self._receiver = _Receiver(peer, number)
 
     def _on_frame(self, frame: pb.Frame) -> None:
         kind = frame.kind
@@ -194,20 +194,33 @@ async def call_unary(peer: Peer, open_: pb.Open, payload: Payload) -> pb.Frame:
 class IncomingCall:
     """One call that the other end opened. Exactly one of `close` and `fail` ends it."""
 
-    __slots__ = ("_on_cancel", "_peer", "_receiver", "_sender", "cancelled", "first", "number", "over")
+    __slots__ = ("_on_cancel", "_peer", "_receiving", "_sending", "cancelled", "first", "number", "over")
 
     def __init__(self, peer: Peer, frame: pb.Frame, on_cancel: Callable[[], None] | None = None) -> None:
         self._peer = peer
         self.first = frame
-        self.number = frame.call
+        self.number = number = frame.call
         self.over = False
         self.cancelled = False
         self._on_cancel = on_cancel
-        self._sender = _Sender(peer, self.number)
-        self._receiver = _Receiver(peer, self.number)
-        if frame.end:
-            self._receiver.end()
-        peer.accept(self.number, self._on_frame)
+        # Made when needed: most calls are one frame each way
+        self._sending: _Sender | None = None
+        self._receiving: _Receiver | None = None
+        peer.accept(number, self._on_frame)
+
+    @property
+    def _sender(self) -> _Sender:
+        if self._sending is None:
+            self._sending = _Sender(self._peer, self.number)
+            self._sending.over = self.over
+        return self._sending
+
+    @property
+    def _receiver(self) -> _Receiver:
+        if self._receiving is None:
+            self._receiving = _Receiver(self._peer, self.number)
+            self._receiving.ended = self.over or self.first.end
+        return self._receiving
 
     def _on_frame(self, frame: pb.Frame) -> None:
         kind = frame.kind
@@ -231,8 +244,10 @@ class IncomingCall:
     def _finish(self) -> None:
         self.over = True
         self._peer.forget(self.number)
-        self._sender.stop()
-        self._receiver.end()
+        if self._sending is not None:
+            self._sending.stop()
+        if self._receiving is not None:
+            self._receiving.end()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The request's payload in pieces, up to its end. Ends early when the caller cancels: see `cancelled`."""
@@ -242,7 +257,7 @@ class IncomingCall:
 
     async def body(self, limit: int) -> bytes:
         """The whole payload. Raises SwitchboardError PAYLOAD_TOO_LARGE beyond `limit` bytes."""
-        if self._receiver.ended and self.first.end:
+        if self.first.end:
             data: bytes = self.first.data
             if len(data) > limit:
                 raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes")
