@@ -1,6 +1,7 @@
-"""Find the programs of a cluster, or build them from Go modules.
+"""Find the programs of a cluster, or download them, or build them from Go modules.
 
-Each program is taken from the first place that has it: the folder in K8S_BIN_DIR, the cache, a build. The cache
+Each program is taken from the first place that has it: the folder in K8S_BIN_DIR, the cache, the project's
+release where the internet answers, a build. The cache
 has a folder for each set of versions, named by a digest of all that decides them.
 """
 
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from devcluster import downloads
 from devcluster.commands import run
 from devcluster.faults import ClusterError, PreconditionUnmet
 from devcluster.settings import COREDNS_VERSION, GO_MODULE, KIND_VERSION, KUBERNETES_VERSION, Places
@@ -45,15 +47,12 @@ class Recipe:
 
 
 CONTROL_PLANE = Recipe("Kubernetes and etcd", IN_ONE_FILE, (".",), 300)
-TOOLS = Recipe(
-    "Helm and metrics-server",
-    ("helm", "metrics-server", "pause"),
-    ("helm.sh/helm/v4/cmd/helm", "sigs.k8s.io/metrics-server/cmd/metrics-server", "./pause"),
-    70,
-)
+HELM = Recipe("Helm", ("helm",), ("helm.sh/helm/v4/cmd/helm",), 40)
+METRICS = Recipe("metrics-server", ("metrics-server",), ("sigs.k8s.io/metrics-server/cmd/metrics-server",), 30)
+PAUSE = Recipe("pause", ("pause",), ("./pause",), 5)
 COREDNS = Recipe("CoreDNS", ("coredns",), (f"github.com/coredns/coredns@v{COREDNS_VERSION}",), 100, is_install=True)
 KIND = Recipe("kind", ("kind",), (f"sigs.k8s.io/kind@v{KIND_VERSION}",), 10, is_install=True)
-LOCAL_CLUSTER = (CONTROL_PLANE, TOOLS, COREDNS)
+LOCAL_CLUSTER = (CONTROL_PLANE, HELM, METRICS, PAUSE, COREDNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +96,11 @@ def version_key() -> str:
 
 
 def provide(binaries: Binaries, recipe: Recipe) -> None:
-    """Build what is missing of the recipe's programs. Safe to call at once from several processes."""
+    """Download or build what is missing of the recipe's programs. Safe to call at once from several processes."""
     if not binaries.missing(recipe):
         return
     with locked(binaries.cached / f".{recipe.programs[0]}.lock"):
-        if binaries.missing(recipe):
+        if binaries.missing(recipe) and not downloads.fetch(recipe.programs, binaries.cached, architecture()):
             build(binaries.cached, recipe)
 
 

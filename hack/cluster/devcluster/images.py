@@ -38,7 +38,7 @@ def provide(places: Places, also: str | None = None) -> Path:
         raise PreconditionUnmet("push the images to your cluster's registry: see docs/how-to/install.md")
     plans = plan_images(base_key="docker" if name == provider.KIND else base_image.KEY)
     if name == provider.KIND:
-        run_steps([Step(f"image {plan.name}", partial(build_for_kind, plan), 60) for plan in plans])
+        run_steps([Step(f"image {plan.name}", partial(build_for_kind, places, plan), 60) for plan in plans])
     else:
         provide_local(places, plans)
     if also is not None:
@@ -55,18 +55,18 @@ def write_names(places: Places, plans: list[ImagePlan]) -> Path:
     return names
 
 
-def build_for_kind(plan: ImagePlan) -> None:
+def build_for_kind(places: Places, plan: ImagePlan) -> None:
     """Build one image with Docker and load it into the kind cluster."""
     dockerfile = PROJECT / "images" / "Dockerfile"
     run(["docker", "build", "--file", dockerfile, "--target", plan.name, "--tag", plan.reference, PROJECT])
-    run(["kind", "load", "docker-image", "--name", provider.KIND_CLUSTER, plan.reference])
+    provider.load_into_kind(places, plan.reference)
 
 
 def add_name(places: Places, plan: ImagePlan, reference: str) -> None:
     """Give an image that the cluster has a second name."""
     if places.provider.read_text() == provider.KIND:
         run(["docker", "tag", plan.reference, reference])
-        run(["kind", "load", "docker-image", "--name", provider.KIND_CLUSTER, reference])
+        provider.load_into_kind(places, reference)
         return
     for target in nodes_of(places):
         node.ctr(target, "images", "tag", "--force", plan.reference, reference)

@@ -79,7 +79,7 @@ def up_kind(places: Places, environment: Mapping[str, str]) -> None:
     if shutil.which("kubectl") is None:
         recipes.append(binaries.CONTROL_PLANE)
     if shutil.which("helm") is None:
-        recipes.append(binaries.TOOLS)
+        recipes.append(binaries.HELM)
     for recipe in recipes:
         if found.missing(recipe):
             run_steps([Step(recipe.title, partial(binaries.provide, found, recipe), recipe.expected_s)])
@@ -114,6 +114,12 @@ def down_kind(places: Places) -> None:
     """Delete the kind cluster."""
     kind = program(binaries.locate(places, os.environ), "kind")
     run([kind, "delete", "cluster", "--name", KIND_CLUSTER, "--kubeconfig", places.kubeconfig])
+
+
+def load_into_kind(places: Places, reference: str) -> None:
+    """Give the kind cluster's nodes an image that Docker has."""
+    kind = program(binaries.locate(places, os.environ), "kind")
+    run([kind, "load", "docker-image", "--name", KIND_CLUSTER, reference])
 
 
 def program(found: binaries.Binaries, name: str) -> Path:

@@ -10,6 +10,8 @@ GO_MODULE = PROJECT / "hack" / "cluster" / "kube"
 MANIFESTS = Path(__file__).resolve().parent / "manifests"
 
 KUBERNETES_VERSION = "1.36.3"
+ETCD_VERSION = "3.6.8"
+HELM_VERSION = "4.3.1"
 COREDNS_VERSION = "1.15.0"
 METRICS_SERVER_VERSION = "0.9.0"
 KIND_VERSION = "0.33.0"
