@@ -23,12 +23,12 @@ def main() -> int:
         run(screen)
     except KeyboardInterrupt:
         screen.say()
-        screen.say(f"Interrupted. What is there works: `make demo` goes on; {CLEAN_UP}.")
+        screen.tell(f"Interrupted. What is there works: `make demo` goes on; {CLEAN_UP}.")
         return 130
     except (ClaimBroken, CommandFailed, Late, SwitchboardError) as error:
         screen.say()
-        screen.say(f"The demo failed after {screen.elapsed_s:.0f} s: {error}")
-        screen.say(f"Everything stays for you to look at. {CLEAN_UP}.")
+        screen.tell(f"The demo failed after {screen.elapsed_s:.0f} s: {error}")
+        screen.tell(f"Everything stays for you to look at. {CLEAN_UP}.")
         return 1
     return 0
 

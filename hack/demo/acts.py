@@ -1,6 +1,7 @@
 """The acts of the demo. Each looks up in the cluster what it claims."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,11 @@ from demo.screen import Screen
 from switchboard import Call, SyncClient
 
 FEWEST: Final = 3
+SHORT_KINDS: Final = {
+    "agentnode.switchboard.dev": "agentnode",
+    "agent.switchboard.dev": "agent",
+    "horizontalpodautoscaler.autoscaling": "hpa",
+}
 SPREAD_CALLS: Final = 600
 # Several processors' worth would only slow down the cluster that it is to impress
 BURN: Final = Load("counter", 20, senders=12)
@@ -44,7 +50,7 @@ def install_chart(stage: Stage) -> None:
     zones = {node["metadata"]["labels"].get("topology.kubernetes.io/zone", "") for node in nodes} - {""}
     version = nodes[0]["status"]["nodeInfo"]["kubeletVersion"]
     screen.claim(f"a cluster of {len(nodes)} nodes in {len(zones)} zones, Kubernetes {version}", len(zones) >= 2, zones)
-    with screen.step(f"helm upgrade --install switchboard charts/switchboard -n {SYSTEM}", 20):
+    with screen.step("helm upgrade --install switchboard charts/switchboard", 20):
         install(kubectl)
     for name in ("switchboard-operator", "switchboard-gateway"):
         found = kubectl.find(SYSTEM, "deployment", name) or {"spec": {}, "status": {}}
@@ -56,7 +62,7 @@ def start_agents(stage: Stage) -> None:
     screen, pool = stage.screen, stage.pool
     screen.act("One pool, three instances, five agents: code from a ConfigMap")
     pool.apply()
-    with screen.step("kubectl apply -f examples/demo/demo.yaml, until all is ready", 15):
+    with screen.step("kubectl apply -f examples/demo/demo.yaml; all is ready", 15):
         wait_until(lambda: pool.is_settled(FEWEST), f"{FEWEST} instances", 240)
         wait_until(pool.agents_are_ready, "five agents to be ready")
     zones = pool.zones()
@@ -118,7 +124,7 @@ def scale_and_kill(stage: Stage, address: Address) -> None:
     screen.act("Load: the autoscaler adds instances, and one is killed meanwhile")
     with traffic(address.grpc, BURN, namespace=NAMESPACE) as tally:
         tally.wait_for(20)
-        with screen.step(f"more than {FEWEST} instances by CPU (HorizontalPodAutoscaler → AgentNode/scale)"[:66], 40):
+        with screen.step("the autoscaler adds instances by CPU, through AgentNode/scale", 40):
             wait_until(lambda: pool.desired() > FEWEST, f"the autoscaler ({pool.cpu_told()})", 180)
             wait_until(lambda: len(pool.zones()) > FEWEST, "a new instance to be Up")
         newcomers = set(pool.zones())
@@ -152,13 +158,22 @@ def show_kubectl(stage: Stage, kinds: str) -> None:
     stage.screen.show(f"kubectl get {kinds} -n {NAMESPACE}", narrow(stage.kubectl("get", kinds, "-n", NAMESPACE)))
 
 
-def narrow(table: str) -> str:
-    """A table of kubectl without the group in its names, so that it fits."""
-    return (
-        table.replace(".switchboard.dev/", "/")
-        .replace(".autoscaling/", "/")
-        .replace("horizontalpodautoscaler/", "hpa/")
-    )
+def narrow(text: str) -> str:
+    """Tables of kubectl with names that lack their group, and with the columns pulled together, so that they fit."""
+    tables = [narrow_table(table.splitlines()) for table in text.rstrip().split("\n\n")]
+    return "\n".join(line for table in tables for line in table)
+
+
+def narrow_table(lines: list[str]) -> list[str]:
+    """One table; its head tells where columns begin."""
+    starts = [found.start() for found in re.finditer(r"\S+", lines[0])]
+    ends = [*starts[1:], None]
+    rows = [[line[start:end].strip() for start, end in zip(starts, ends, strict=True)] for line in lines]
+    for row in rows:
+        kind, _, name = row[0].rpartition("/")
+        row[0] = f"{SHORT_KINDS.get(kind, kind)}/{name}" if kind else name
+    widths = [max(len(row[column]) for row in rows) for column in range(len(starts))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 def say_what_next(stage: Stage, rest: Rest) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,11 @@ class Screen:
 
     def say(self, text: str = "") -> None:
         self._line(f"   {text}" if text else "")
+
+    def tell(self, text: str) -> None:
+        """Say something of any length."""
+        for line in textwrap.wrap(text, WIDTH - 3, break_long_words=False):
+            self.say(line)
 
     def claim(self, text: str, holds: object, seen: object = "") -> None:
         """Say something that has been looked up. Raises ClaimBroken when it does not hold."""

@@ -1,7 +1,9 @@
 """The chart's release on the cluster: one, for the demo and the journeys alike."""
 
+import json
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 
 from devcluster.settings import PROJECT, from_environment
@@ -12,6 +14,8 @@ RELEASE = "switchboard"
 NAMESPACE = "switchboard-system"
 CHART = PROJECT / "charts" / "switchboard"
 INSTALL_S = 180
+# Longer than an upgrade takes here; one that is pending for longer was interrupted
+INTERRUPTED_S = 60
 
 
 def helm(kubectl: Kubectl, *words: str, timeout_s: float = INSTALL_S + 30) -> str:
@@ -35,10 +39,34 @@ def install(kubectl: Kubectl) -> None:
         "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }
     kubectl.apply(labelled)
+    await_others(kubectl)
     files = [option for path in values_files() for option in ("--values", path)]
     # A node's port, so that this machine reaches the gateway where it has no route to the Services' addresses
     options = ["--set", "gateway.service.type=NodePort", "--wait", "--timeout", f"{INSTALL_S}s"]
     helm(kubectl, "upgrade", "--install", RELEASE, str(CHART), *files, *options)
+
+
+def await_others(kubectl: Kubectl) -> None:
+    """Let another helm finish with the release; undo what one began that was interrupted. Raises CommandFailed."""
+    deadline = time.monotonic() + INTERRUPTED_S
+    while (status := release_status(kubectl)).startswith("pending-"):
+        if time.monotonic() > deadline:
+            # Its first revision cannot be rolled back to anything
+            words = ["uninstall", RELEASE] if status == "pending-install" else ["rollback", RELEASE]
+            helm(kubectl, *words)
+            return
+        time.sleep(1)
+
+
+def release_status(kubectl: Kubectl) -> str:
+    """What helm calls the state of the release; empty when there is none."""
+    try:
+        told = helm(kubectl, "status", RELEASE, "--output", "json")
+    except CommandFailed as error:
+        if "not found" in str(error):
+            return ""
+        raise
+    return str(json.loads(told)["info"]["status"])
 
 
 def values_files() -> Sequence[str]:
