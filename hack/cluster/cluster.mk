@@ -21,3 +21,10 @@ lock: ## Resolve the lock files anew: hashes, no index address
 	@for extra in operator sidecar gateway host cli; do echo "==> requirements/$$extra.txt"; \
 	  $(LOCK) --extra $$extra -o requirements/$$extra.txt; done
 	@echo "==> requirements/dev.txt"; $(LOCK) --all-extras --group dev -o requirements/dev.txt
+
+.PHONY: test-cluster
+test-cluster: venv ## Prove that the local cluster comes, is repaired and goes without a trace (root, 5 minutes, takes the cluster)
+	$(PY) -m pytest -q tests/cluster
+
+.PHONY: test-long
+test-long: test-cluster

