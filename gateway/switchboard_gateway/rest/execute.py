@@ -1,9 +1,8 @@
 """POST …/execute: one request becomes one call, and its answer one response, plain or streamed."""
 
 import asyncio
-import contextlib
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+import os
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +18,7 @@ from switchboard_gateway.rest.streaming import stream_events, stream_raw
 from switchboard_wire.calls import OutgoingCall, Payload, new_open, raise_for
 from switchboard_wire.errors import SwitchboardError, failure
 from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -32,6 +32,7 @@ class Request:
     opened: pb.Open
     first: Payload
     complete: bool
+    is_json: bool
 
 
 class Executions:
@@ -45,7 +46,7 @@ class Executions:
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
         """Serve one execution. Raises SwitchboardError for every failure before the answer has begun."""
-        opened = pb.Open(target=read_target(request), message_id=uuid.uuid4().hex)
+        opened = pb.Open(target=read_target(request), message_id=os.urandom(16).hex())
         apply_headers(request.headers, opened)
         limit = bodies.payload_limit(self._core, opened.target)
         kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
@@ -54,13 +55,21 @@ class Executions:
                 given = await self._read_json(request, opened, limit, share)
             else:
                 given = await self._read_raw(request, opened, limit)
-            async with self._call(request, given) as call:
-                if wants_events(request.headers.get("Accept", "")):
-                    return await stream_events(request, call, self._limits)
-                if kind != JSON:
-                    return await stream_raw(request, call)
-                answer = await call.whole(share, self._limits.answer_bytes)
-                return web.Response(body=answers.to_json(answer), content_type=JSON)
+            return await self._answer(request, given, share)
+
+    async def _answer(self, request: web.Request, given: Request, share: bodies.Share) -> web.StreamResponse:
+        call = Call(self._peer, given)
+        try:
+            if not call.is_sent:
+                call.upload(_upload(request, call.outgoing, given, self._limits))
+            if wants_events(request.headers.get("Accept", "")):
+                return await stream_events(request, call, self._limits)
+            if not given.is_json:
+                return await stream_raw(request, call)
+            answer = await call.whole(share, self._limits.answer_bytes)
+            return web.Response(body=answers.to_json(answer), content_type=JSON)
+        finally:
+            await call.leave()
 
     async def _read_json(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
         allowed = min(limit + self._limits.json_room_bytes, self._limits.json_bytes)
@@ -68,7 +77,7 @@ class Executions:
         opened.headers.update(execution.metadata)
         if execution.timeout_ms:
             opened.deadline_ms = execution.timeout_ms
-        return Request(opened, execution.payload, complete=True)
+        return Request(opened, execution.payload, complete=True, is_json=True)
 
     async def _read_raw(self, request: web.Request, opened: pb.Open, limit: int) -> Request:
         length = request.content_length
@@ -81,27 +90,7 @@ class Executions:
         content_type = request.headers.get("Content-Type", answers.BYTES)
         if not content_type.isprintable():
             raise invalid("Content-Type must be printable text")
-        return Request(opened, Payload(first, content_type), complete)
-
-    @contextlib.asynccontextmanager
-    async def _call(self, request: web.Request, given: Request) -> AsyncIterator["Call"]:
-        """The call under way, with what is left of the body being sent. Leaving cancels what is not over."""
-        frame = new_open(given.opened, given.first, end=given.complete)
-        outgoing = OutgoingCall(self._peer, frame)
-        call = Call(frame, outgoing)
-        if frame.end:
-            try:
-                yield call
-            finally:
-                outgoing.cancel()
-            return
-        call.upload = asyncio.create_task(_upload(request, outgoing, given, self._limits))
-        try:
-            yield call
-        finally:
-            outgoing.cancel()
-            call.upload.cancel()
-            await asyncio.wait([call.upload])
+        return Request(opened, Payload(first, content_type), complete, is_json=False)
 
 
 async def _upload(request: web.Request, call: OutgoingCall, given: Request, limits: RestLimits) -> None:
@@ -113,14 +102,26 @@ async def _upload(request: web.Request, call: OutgoingCall, given: Request, limi
 
 
 class Call:
-    """An outgoing call as the responses see it."""
+    """An outgoing call as the responses see it. is_sent: its first frame holds the whole request."""
 
-    __slots__ = ("_frame", "outgoing", "upload")
+    __slots__ = ("_frame", "_upload", "is_sent", "outgoing")
 
-    def __init__(self, frame: pb.Frame, outgoing: OutgoingCall) -> None:
-        self._frame = frame
-        self.outgoing = outgoing
-        self.upload: asyncio.Task[None] | None = None
+    def __init__(self, peer: Peer, given: Request) -> None:
+        self._frame = new_open(given.opened, given.first, end=given.complete)
+        self._upload: asyncio.Task[None] | None = None
+        self.is_sent = self._frame.end
+        self.outgoing = OutgoingCall(peer, self._frame)
+
+    def upload(self, rest: Coroutine[None, None, None]) -> None:
+        """Send what is left of the request while the answer may already come."""
+        self._upload = asyncio.create_task(rest)
+
+    async def leave(self) -> None:
+        """Cancel what is not over. Safe at any time."""
+        self.outgoing.cancel()
+        if self._upload is not None:
+            self._upload.cancel()
+            await asyncio.wait([self._upload])
 
     @property
     def message_id(self) -> str:
@@ -163,7 +164,7 @@ class Call:
         return Answer(opened.message_id, opened.agent, data + close.data, content_type or close.content_type, close)
 
     def _raise_of_upload(self) -> None:
-        upload = self.upload
+        upload = self._upload
         if upload is not None and upload.done() and not upload.cancelled() and (error := upload.exception()):
             raise error
 
