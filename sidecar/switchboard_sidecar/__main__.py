@@ -3,11 +3,10 @@
 import asyncio
 import sys
 
-import grpc
-
+from switchboard_sidecar.drain_request import request_drain
 from switchboard_sidecar.settings import Settings
-from switchboard_wire import names
-from switchboard_wire.internal_v1 import links_pb2
+from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.v1 import frames_pb2 as pb
 
 
 def main(arguments: list[str]) -> int:
@@ -34,17 +33,14 @@ def serve(settings: Settings) -> int:
 
 def ask_to_drain(settings: Settings) -> int:
     """Ask the serving process to drain and wait for it. A sidecar that is gone has nothing to drain: success."""
-    with grpc.insecure_channel(f"unix:{settings.socket_path}") as channel:
-        drain = channel.unary_unary(
-            names.DRAIN_METHOD,
-            request_serializer=links_pb2.DrainRequest.SerializeToString,
-            response_deserializer=links_pb2.DrainResponse.FromString,
-        )
-        try:
-            left = drain(links_pb2.DrainRequest(reason="preStop")).in_flight
-        except grpc.RpcError as error:
-            sys.stderr.write(f"drain: {error.code().name}: {error.details()}\n")
-            return 0 if error.code() is grpc.StatusCode.UNAVAILABLE else 1
+    try:
+        left = asyncio.run(request_drain(settings.socket_path, "preStop"))
+    except OSError as error:
+        sys.stderr.write(f"nothing to drain: {error}\n")
+        return 0
+    except SwitchboardError as error:
+        sys.stderr.write(f"drain: {error}\n")
+        return 0 if error.error.code == pb.NODE_UNAVAILABLE else 1
     sys.stderr.write(f"drained, {left} calls left\n" if left else "drained\n")
     return 0
 

@@ -192,6 +192,7 @@ class Deliverer:
     def _turn_away(self, delivery: Delivery) -> None:
         """Refuse a call that has its slot but no host any more. Not by `abort`, which would come back to `pull`."""
         entry = delivery.entry
+        delivery.over = True
         self.admission.leave(entry.lane)
         if delivery.expiry is not None:
             self._deadlines.remove(delivery.expiry)

@@ -1,20 +1,19 @@
 """The host's end of the pod: the unix socket on which hosts attach and the preStop asks for the drain."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import grpc
-from grpc import aio
 
 from switchboard_sidecar.outbound import Outbound
 from switchboard_sidecar.roster import Roster
 from switchboard_wire import names
-from switchboard_wire.internal_v1 import links_pb2
-from switchboard_wire.limits import PROTOCOL, SERVER_OPTIONS
-from switchboard_wire.peer import Peer, ProtocolError
-from switchboard_wire.streams import run_stream, stream_service
+from switchboard_wire.calls import IncomingCall, Payload
+from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.peer import Peer, PeerEvents, ProtocolError
+from switchboard_wire.sockets import SocketPeer, run_socket, serve_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.hosts")
@@ -29,11 +28,12 @@ HostLoad = Callable[[pb.Load], None]
 class HostSession:
     """One host on its stream: HELLO → ASSIGN, HOSTED → the roster, its calls → out."""
 
-    def __init__(self, roster: Roster, outbound: Outbound, on_load: HostLoad) -> None:
+    def __init__(self, peer: Peer, roster: Roster, outbound: Outbound, on_load: HostLoad) -> None:
         self._roster = roster
         self._outbound = outbound
         self._on_load = on_load
-        self.peer = Peer(self, dialled=False, label="the host")
+        self.peer = peer
+        peer.label = "the host"
         self._greeted = False
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
@@ -77,8 +77,29 @@ def check_protocol(hello: pb.Hello) -> None:
         raise ProtocolError(f"the other end speaks protocol {low} to {high}, this one {PROTOCOL}")
 
 
+class DrainRequest:
+    """The preStop on its stream: its one call is answered when the drain is over, with the number of calls left."""
+
+    def __init__(self, drain: DrainNow) -> None:
+        self._drain = drain
+        self.task: asyncio.Task[None] | None = None
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        self.task = asyncio.ensure_future(self._answer(IncomingCall(peer, frame)))
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        """It has nothing else to say."""
+
+    def on_lost(self, peer: Peer) -> None:
+        """The drain goes on without it."""
+
+    async def _answer(self, call: IncomingCall) -> None:
+        left = await self._drain(call.first.open.method or "asked to drain")
+        await call.close(Payload(str(left).encode()))
+
+
 class HostServer:
-    """Serves Hosts/Attach and Drains/Drain on the unix socket."""
+    """Serves hosts and the preStop on the unix socket."""
 
     def __init__(self, roster: Roster, outbound: Outbound, drain: DrainNow, on_load: HostLoad) -> None:
         self._roster = roster
@@ -86,7 +107,7 @@ class HostServer:
         self._drain = drain
         self._on_load = on_load
         self._sessions: set[HostSession] = set()
-        self._server: aio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> int:
@@ -97,40 +118,41 @@ class HostServer:
         for session in self._sessions:
             session.assign()
 
-    async def start(self, path: Path) -> None:
-        """Listen. Raises OSError or RuntimeError when the socket cannot be made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        server = aio.server(options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers(tuple(stream_service({names.ATTACH_METHOD: self._attach})))
-        server.add_generic_rpc_handlers((_drain_service(self._answer_drain),))
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
-        path.chmod(SOCKET_MODE)  # noqa: ASYNC240
-        self._server = server
+    @asynccontextmanager
+    async def serve(self, path: Path) -> AsyncIterator[None]:
+        """Listen while open, then end every stream. Raises OSError when the socket cannot be made."""
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        async with serve_socket(path, self._accept, SOCKET_MODE):
+            try:
+                yield
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def stop(self) -> None:
-        """End every stream."""
-        if self._server is not None:
-            await self._server.stop(None)
+    def _accept(self, service: str, peer: SocketPeer) -> PeerEvents | None:
+        if service == names.ATTACH_SERVICE:
+            session = HostSession(peer, self._roster, self._outbound, self._on_load)
+            self._start(self._run_session(session, peer))
+            return session
+        if service == names.DRAIN_SERVICE:
+            self._start(self._run_drain(peer))
+            return DrainRequest(self._drain)
+        return None
 
-    async def _attach(self, _: Any, context: Any) -> None:
-        session = HostSession(self._roster, self._outbound, self._on_load)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_session(self, session: HostSession, peer: SocketPeer) -> None:
         self._sessions.add(session)
         try:
-            reason = await run_stream(session.peer, context)
+            reason = await run_socket(peer)
         finally:
             self._sessions.discard(session)
         log.info("a host left", extra={"reason": reason})
 
-    async def _answer_drain(self, request: links_pb2.DrainRequest, _: Any) -> links_pb2.DrainResponse:
-        return links_pb2.DrainResponse(in_flight=await self._drain(request.reason or "asked to drain"))
-
-
-def _drain_service(answer: Callable[[links_pb2.DrainRequest, Any], Awaitable[links_pb2.DrainResponse]]) -> Any:
-    _, service, method = names.DRAIN_METHOD.split("/")
-    handler = grpc.unary_unary_rpc_method_handler(
-        answer,
-        request_deserializer=links_pb2.DrainRequest.FromString,
-        response_serializer=links_pb2.DrainResponse.SerializeToString,
-    )
-    return grpc.method_handlers_generic_handler(service, {method: handler})
+    @staticmethod
+    async def _run_drain(peer: SocketPeer) -> None:
+        await run_socket(peer)

@@ -28,6 +28,8 @@ PROBE_UNTIL_READY_S: Final = 0.25
 PROBE_S: Final = 2.0
 # Servers close idle connections after 5 s (uvicorn) or more; a request on one that is being closed is lost
 KEEPALIVE_S: Final = 2.0
+# A larger response is never held as a whole
+WHOLE_BYTES: Final = 1024 * 1024
 _EXCERPT_BYTES: Final = 512
 
 Answers = Callable[[str, Peer | None], None]
@@ -43,6 +45,8 @@ class HttpHosts:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),  # admission is the limit
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies must not reach the next
+            headers={"Accept-Encoding": "identity", "User-Agent": "switchboard-sidecar"},  # bytes pass as they are
             auto_decompress=False,
         )
 
@@ -171,9 +175,9 @@ class _Nobody:
 
 
 async def _answer(call: IncomingCall, response: aiohttp.ClientResponse) -> Payload:
-    """The response's body: whole when its length is known, else in pieces as they come."""
+    """The response's body: whole when its length is known and small, else in pieces as they come, within the credit."""
     content_type = response.headers.get("Content-Type", "")
-    if response.content_length is not None:
+    if response.content_length is not None and response.content_length <= WHOLE_BYTES:
         return Payload(await response.read(), content_type)
     async for piece in response.content.iter_any():
         await call.send(piece, content_type)

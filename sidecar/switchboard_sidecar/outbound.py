@@ -7,7 +7,7 @@ from switchboard_sidecar.delivery import Deliverer
 from switchboard_sidecar.relay import Relay
 from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS, Entry
 from switchboard_wire.errors import ErrorValue, close_with
-from switchboard_wire.limits import MAX_HOPS
+from switchboard_wire.limits import MAX_HOPS, MAX_OPEN_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -53,9 +53,8 @@ class Outbound:
         open_ = frame.open
         self._set_source(open_)
         open_.hops += 1
-        if open_.hops > MAX_HOPS:
-            error = ErrorValue(pb.ROUTING_ERROR, f"over {MAX_HOPS} hops: a loop of calls?")
-            peer.send(close_with(frame.call, error))
+        if (fault := _fault_of(open_)) is not None:
+            peer.send(close_with(frame.call, fault))
             return
         entry = self._local(open_)
         if entry is not None and self._deliverer.admits(entry, open_.chain):
@@ -71,9 +70,6 @@ class Outbound:
                 return
             self._release(departure)
             departure.connect(link)
-
-    def host_left(self, peer: Peer) -> None:
-        """Nothing to do: the peer cancels its calls one by one."""
 
     def ended(self, departure: Departure) -> None:
         self.in_flight -= 1
@@ -124,6 +120,14 @@ class Outbound:
         if departure.expiry is not None:
             self._deliverer.forget_limit(departure.expiry)
             departure.expiry = None
+
+
+def _fault_of(open_: pb.Open) -> ErrorValue | None:
+    if open_.hops > MAX_HOPS:
+        return ErrorValue(pb.ROUTING_ERROR, f"over {MAX_HOPS} hops: a loop of calls?")
+    if open_.ByteSize() > MAX_OPEN_BYTES:
+        return ErrorValue(pb.VALIDATION_FAILED, f"headers, ids and chain are over {MAX_OPEN_BYTES} bytes")
+    return None
 
 
 def least_loaded(peers: Iterable[Peer]) -> Peer | None:

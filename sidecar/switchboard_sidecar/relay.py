@@ -30,7 +30,7 @@ _UNBOUNDED: Final = 1 << 62
 class Relay:
     """Joins call `number` of `caller` with call `far` of `answerer`, once that is known."""
 
-    __slots__ = ("ahead", "answer_line", "answerer", "caller", "far", "first", "left", "number", "request_line")
+    __slots__ = ("ahead", "answer_line", "answerer", "caller", "far", "first", "left", "number", "over", "request_line")
 
     def __init__(self, caller: Peer, first: pb.Frame) -> None:
         self.caller = caller
@@ -39,6 +39,8 @@ class Relay:
         self.answerer: Peer | None = None
         self.far = 0
         self.ahead: list[pb.Frame] | None = None  # what came while there was no answerer
+        # A host that calls its own pod is both ends: when it is lost, both are told of the end
+        self.over = False
         self.left = _UNBOUNDED  # bytes of DATA that the request may still carry
         self.request_line: CreditLine | None = None
         self.answer_line: CreditLine | None = None
@@ -98,6 +100,9 @@ class Relay:
         """A frame of the answerer's."""
         kind = frame.kind
         if kind == _CLOSE:
+            if self.over:
+                return
+            self.over = True
             frame.call = self.number
             caller = self.caller
             caller.calls.pop(self.number, None)
@@ -125,16 +130,21 @@ class Relay:
 
     def cancel(self) -> None:
         """The caller gave up: the answerer is told, the caller hears nothing more."""
+        if self.over:
+            return
         self._part()
         self.ended(pb.CANCELLED)
 
     def abort(self, error: ErrorValue) -> None:
         """End the call from here: the answerer gets a CANCEL, the caller the error."""
+        if self.over:
+            return
         self._part()
         self.caller.send(close_with(self.number, error))
         self.ended(error.code)
 
     def _part(self) -> None:
+        self.over = True
         self.caller.forget(self.number)
         answerer = self.answerer
         if answerer is not None:

@@ -10,12 +10,24 @@ from typing import Final
 from switchboard_runtime.metrics import Histogram
 from switchboard_sidecar.admission import Lane
 from switchboard_sidecar.relay import Delivery
+from switchboard_wire.agent_id import parse_agent_id
+from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Of an Agent that says none; the CRD's default
 DEFAULT_TIMEOUT_MS: Final = 30_000
+# Agents that code may register in one host: they are announced to every gateway, and are values of a metrics label
+MAX_DYNAMIC: Final = 200
+
+
+def is_agent_type(text: str) -> bool:
+    """Whether it may be the type of an agent."""
+    try:
+        return parse_agent_id(text).key == ""
+    except SwitchboardError:
+        return False
 
 
 class Entry:
@@ -195,9 +207,9 @@ class Roster:
         wanted = {agent.name or agent.type: agent for agent in assignments.agents}
         if assignments.dynamic and self._said is not None:
             declared = {agent.type for agent in assignments.agents}
-            for agent in self._said.agents:
+            for agent in self._said.agents[:MAX_DYNAMIC]:
                 name = agent.name or agent.type
-                if agent.type not in declared and name not in wanted:
+                if agent.type not in declared and name not in wanted and is_agent_type(agent.type):
                     wanted[name] = pb.Assignment(name=name, type=agent.type, version=agent.version)
         for name, assignment in wanted.items():
             assignment.name = name

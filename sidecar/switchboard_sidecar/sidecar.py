@@ -71,8 +71,7 @@ class Sidecar:
         async with contextlib.AsyncExitStack() as stack:
             if self.settings.ops_port is not None:
                 self.ops_port = await stack.enter_async_context(self._serve_ops(self.settings.ops_port))
-            await self.hosts.start(self.settings.socket_path)
-            stack.push_async_callback(self.hosts.stop)
+            await stack.enter_async_context(self.hosts.serve(self.settings.socket_path))
             log.info("serving", extra={"socket": str(self.settings.socket_path), "ops_port": self.ops_port})
             work = asyncio.create_task(self._work())
             stack.push_async_callback(_end, work)

@@ -167,6 +167,24 @@ async def test_a_host_that_is_lost_ends_its_calls_and_its_queue() -> None:
     assert bench.deliverer.busy == 0
 
 
+async def test_a_host_that_calls_its_own_pod_and_is_lost_frees_its_slot_once() -> None:
+    bench = Bench(assignment("a"), assignment("b"))
+    bench.host.dispatch(host_call(1, "b"))
+    assert bench.deliverer.busy == 1
+    bench.roster.host_left(bench.host)
+    bench.host.lose("killed")
+    assert bench.deliverer.busy == 0
+
+
+async def test_a_gateway_that_is_lost_while_the_host_is_going_frees_each_slot_once() -> None:
+    bench = Bench(assignment("a"), concurrency=1)
+    for _ in range(3):
+        bench.open("a")
+    bench.roster.host_left(bench.host)  # it said GOAWAY and still runs the first
+    bench.link.lose("partition")
+    assert bench.deliverer.busy == 0
+
+
 async def test_a_long_queue_of_a_lost_host_is_refused_without_deep_recursion() -> None:
     bench = Bench(assignment("a"), concurrency=1, queue_length=5000)
     for _ in range(5001):
@@ -381,3 +399,9 @@ async def test_hops_grow_and_end_a_loop() -> None:
     bench.host.dispatch(host_call(1, "a", hops=MAX_HOPS))
     await asyncio.sleep(0)
     assert codes(bench.to_host()) == [(1, "ROUTING_ERROR", 0)]
+
+
+async def test_an_open_that_is_all_headers_is_refused() -> None:
+    bench = Bench(assignment("a"))
+    bench.host.dispatch(host_call(1, "a", headers={"x": "y" * 20_000}))
+    assert codes(bench.to_host()) == [(1, "VALIDATION_FAILED", pb.DELIVERED_NO)]

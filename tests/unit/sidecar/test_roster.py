@@ -140,3 +140,13 @@ def test_everybody_is_told_of_changes() -> None:
     roster.host_came(peer)
     roster.host_said(peer, said(("a", READY)))
     assert told == [{"a": "LOADING"}, {"a": "READY"}]
+
+
+def test_what_code_registers_is_bounded_and_has_proper_types() -> None:
+    roster, peer = make(dynamic=True), host()
+    roster.host_came(peer)
+    agents = [("no label!", READY), ("a/k", READY), *((f"a{number}", READY) for number in range(500))]
+    roster.host_said(peer, said(*agents))
+    assert 100 < len(roster.by_name) <= 200
+    assert "no label!" not in roster.by_name
+    assert "a/k" not in roster.by_name
