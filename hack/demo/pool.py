@@ -65,13 +65,19 @@ class Pool:
             raise NotYet(f"{len(pods)} pods, {len(ready)} ready, {len(up)} Up in the registry")
         return True
 
-    def agents_are_ready(self) -> bool:
-        """Whether all five agents are Ready. Raises NotYet."""
+    def agents_are_ready(self, instances: int) -> bool:
+        """Whether all five agents are Ready, on exactly so many instances. Raises NotYet."""
         for name in AGENTS_SHOWN:
-            told = condition(self.kubectl.find(NAMESPACE, AGENTS, name), "Ready")
-            if told.get("status") != "True":
-                raise NotYet(f"{name}: {told.get('reason', 'no condition yet')} {told.get('message', '')}")
+            found = self.kubectl.find(NAMESPACE, AGENTS, name)
+            told, status = condition(found, "Ready"), (found or {}).get("status", {})
+            counts = (status.get("readyInstances"), status.get("instances"))
+            if told.get("status") != "True" or counts != (instances, instances):
+                raise NotYet(f"{name} is ready on {counts[0]} of {counts[1]}: {told.get('message', 'nothing is told')}")
         return True
+
+    def nothing_terminates(self) -> bool:
+        """Whether no pod is on its way out."""
+        return len(self.kubectl.items(NAMESPACE, "pods", POD_LABEL)) == len(self.pods())
 
     def cpu_told(self) -> str:
         """What the autoscaler last measured, for example `104%/60%`."""

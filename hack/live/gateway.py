@@ -115,7 +115,7 @@ class Rest:
     namespace: str
 
     def url(self, path: str) -> str:
-        return f"http://{self.address}/api/v1/namespaces/{self.namespace}/{path}"
+        return f"http://{self.address.removesuffix(':80')}/api/v1/namespaces/{self.namespace}/{path}"
 
     def get(self, path: str) -> Reply:
         return self._exchange(urllib.request.Request(self.url(path)))
