@@ -67,7 +67,7 @@ def run_helm(
 @pytest.fixture(scope="session")
 def programs() -> Programs:
     found = binaries.locate(from_environment(), os.environ)
-    for recipe in (binaries.CONTROL_PLANE, binaries.TOOLS):
+    for recipe in (binaries.CONTROL_PLANE, binaries.HELM):
         binaries.provide(found, recipe)
     return Programs(found.path("helm"), found.path("kubectl"))
 

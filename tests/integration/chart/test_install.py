@@ -35,6 +35,12 @@ def succeed(outcome: Any) -> str:
     return text
 
 
+def test_the_notes_give_the_next_commands(installed: Any) -> None:
+    notes = succeed(installed.helm("get", "notes", "mesh", "--namespace", NAMESPACE))
+    assert f"helm test mesh --namespace {NAMESPACE}" in notes
+    assert f"http://{names.GATEWAY_SERVICE}.{NAMESPACE}.svc" in notes
+
+
 def test_every_pod_is_admitted_where_restricted_is_enforced(installed: Any, render: Callable[..., Any]) -> None:
     for item in render():
         if item["kind"] == "Deployment":

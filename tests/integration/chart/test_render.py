@@ -88,7 +88,7 @@ def test_default_objects_are_these(render: Render) -> None:
         "ClusterRoleBinding": {OPERATOR, GATEWAY},
         "Role": {f"{OPERATOR}-own"},
         "RoleBinding": {f"{OPERATOR}-own"},
-        "ConfigMap": {"switchboard-test-agent", "switchboard-test-client"},
+        "ConfigMap": {"switchboard-test"},
         "AgentNode": {"switchboard-test"},
         "Agent": {"switchboard-test"},
         "Pod": {"switchboard-test"},
@@ -394,6 +394,8 @@ def test_monitors_find_what_they_scrape(render: Render) -> None:
 def test_the_test_s_agent_is_where_agents_are_served(render: Render) -> None:
     manifests = render(watchNamespaces=["team-a", "team-b"])
     assert one(manifests, "Agent", "switchboard-test")["metadata"]["namespace"] == "team-a"
+    code = [item["metadata"]["namespace"] for item in manifests if item["kind"] == "ConfigMap"]
+    assert code == ["team-a", NAMESPACE]
     (only,) = one(manifests, "Pod", "switchboard-test")["spec"]["containers"]
     url = next(entry["value"] for entry in only["env"] if entry["name"] == "URL")
     assert (
@@ -404,7 +406,8 @@ def test_the_test_s_agent_is_where_agents_are_served(render: Render) -> None:
 
 def test_what_the_test_makes_is_taken_away_however_it_ends(render: Render) -> None:
     hooks = [item for item in render() if "helm.sh/hook" in item["metadata"].get("annotations", {})]
-    assert len(hooks) == 5
+    assert [item["kind"] for item in hooks] == ["ConfigMap", "Pod", "Agent", "AgentNode"]
+    assert {item["metadata"]["name"] for item in hooks} == {"switchboard-test"}
     for item in hooks:
         policies = set(item["metadata"]["annotations"]["helm.sh/hook-delete-policy"].split(","))
         assert policies == {"before-hook-creation", "hook-succeeded", "hook-failed"}
