@@ -35,6 +35,7 @@ def main() -> None:
     settings = read_settings()
     # The framework tells every event and every reconnect; what matters of them is told here
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     run_component("operator", lambda stop: run_operator(settings, stop))
 
 

@@ -132,8 +132,9 @@ class Watches:
             metrics.WATCH_STARTS.inc()
             try:
                 await self._watch_once()
-            except Exception:
-                log.exception("the watches ended, starting them again")
+            except Exception as error:
+                detailed = log.isEnabledFor(logging.DEBUG)
+                log.error("the watches ended, starting them again: %s", error, exc_info=detailed)
             if self._loop.time() - began > RESTART_LONGEST_S:
                 pause = RESTART_FIRST_S
             await asyncio.to_thread(self._stop.wait, self._rng.uniform(pause / 2, pause))

@@ -1,0 +1,197 @@
+"""The queue, the lease and the writer, without a server."""
+
+import asyncio
+import random
+
+import pytest
+from operator_objects import CONTEXT, NOW, make_node, make_snapshot
+
+from switchboard_kube import AGENT_NODES, LEASES, SERVICE_ACCOUNTS, Json, Unavailable
+from switchboard_kube.testing import FakeKube
+from switchboard_operator.executing import Executor, Later
+from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting, may_take, sight
+from switchboard_operator.plan import Apply, plan_node
+from switchboard_operator.posting import event_of
+from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.writing import REMEMBERED_S, Writer
+
+
+def lease(holder: str, renewed: str = "r1") -> Json:
+    return {"spec": {"holderIdentity": holder, "renewTime": renewed, "leaseTransitions": 3}}
+
+
+def test_a_renewal_is_dated_by_when_it_was_seen_first() -> None:
+    first = sight(lease("b"), None, 10.0)
+    assert sight(lease("b"), first, 20.0).seen == 10.0
+    assert sight(lease("b", "r2"), first, 20.0).seen == 20.0
+    assert sight(lease("c"), first, 20.0).seen == 20.0
+
+
+@pytest.mark.parametrize(
+    ("holder", "age", "takes"),
+    [
+        pytest.param("", 0.0, True, id="nobody holds it"),
+        pytest.param("me", 0.0, True, id="it is ours"),
+        pytest.param("other", DURATION_S, False, id="its holder has time"),
+        pytest.param("other", DURATION_S + 0.1, True, id="its holder is late"),
+    ],
+)
+def test_who_may_take_the_lease(holder: str, age: float, takes: bool) -> None:
+    assert may_take(Sighting(holder, "r", 0, seen=100.0), "me", 100.0 + age) == takes
+
+
+async def test_of_two_replicas_one_leads_and_its_end_lets_the_other() -> None:
+    kube, told = FakeKube(), list[tuple[str, bool]]()
+    electors = [
+        Elector(kube, "ns", name, lambda leads, name=name: told.append((name, leads)))  # type: ignore[misc]
+        for name in ("a", "b")
+    ]
+    tasks = []
+    for elector in electors:
+        tasks.append(asyncio.create_task(elector.run(random.Random(1), lambda: NOW)))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        while not any(elector.leads for elector in electors):
+            await asyncio.sleep(0.01)
+        leader = next(elector for elector in electors if elector.leads)
+        other = next(elector for elector in electors if elector is not leader)
+        with pytest.raises(NotLeading):
+            other.check()
+        task = tasks[electors.index(leader)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not leader.leads
+        while not other.leads:
+            await asyncio.sleep(0.01)
+    tasks[electors.index(other)].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    held = await kube.get(LEASES, "switchboard-operator", "ns")
+    assert held["spec"]["holderIdentity"] == ""
+    assert [leads for _, leads in told] == [True, False, True, False]
+
+
+async def test_an_api_server_that_does_not_answer_makes_no_leader() -> None:
+    kube = FakeKube()
+    kube.failures += [Unavailable(503, "", "down")]
+    elector = Elector(kube, "ns", "a", lambda leads: None)
+    task = asyncio.create_task(elector.run(random.Random(1), lambda: NOW))
+    while kube.failures:
+        await asyncio.sleep(0)
+    assert not elector.leads
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def queue() -> WorkQueue[str]:
+    made: WorkQueue[str] = WorkQueue(random.Random(1))
+    made.release()
+    return made
+
+
+async def test_a_key_is_handed_out_once_however_often_it_was_added(queue: WorkQueue[str]) -> None:
+    for key in ("a", "b", "a", "a"):
+        queue.add(key)
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+    assert len(queue) == 0
+
+
+async def test_a_key_that_is_worked_on_waits_until_it_is_done(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    key = await queue.get()
+    queue.add("a")
+    second = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    assert not second.done()
+    queue.done(key)
+    assert await asyncio.wait_for(second, 10) == "a"
+
+
+async def test_an_earlier_time_wins(queue: WorkQueue[str]) -> None:
+    queue.add("a", 3600)
+    queue.add("a", 0.01)
+    queue.add("a", 3600)
+    assert await asyncio.wait_for(queue.get(), 10) == "a"
+    assert len(queue) == 0
+
+
+async def test_a_held_queue_hands_out_nothing(queue: WorkQueue[str]) -> None:
+    queue.hold()
+    queue.add("a")
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    assert not getting.done()
+    queue.release()
+    assert await asyncio.wait_for(getting, 10) == "a"
+
+
+async def test_failures_wait_longer_each_time_until_one_succeeds(queue: WorkQueue[str]) -> None:
+    pauses = [queue.retry("a") for _ in range(12)]
+    assert pauses[0] <= 0.25
+    assert 30 <= pauses[-1] <= 60
+    queue.succeeded("a")
+    assert queue.retry("a") <= 0.25
+
+
+def make_writer(kube: FakeKube, now: list[float]) -> Writer:
+    return Writer(kube, lambda: None, lambda: now[0])
+
+
+async def test_a_write_is_unseen_until_the_watch_shows_it_or_too_long_has_passed() -> None:
+    kube, now = FakeKube((AGENT_NODES, {"metadata": {"name": "writers", "namespace": "ns"}, "spec": {}})), [0.0]
+    writer = make_writer(kube, now)
+    await writer.patch_status("AgentNode", "ns", "writers", {"replicas": 1})
+    newest = kube.objects[(AGENT_NODES, "ns", "writers")]["metadata"]["resourceVersion"]
+    assert writer.is_unseen("AgentNode", "ns", "writers", str(int(newest) - 1))
+    assert not writer.is_unseen("AgentNode", "ns", "writers", newest)
+    assert not writer.is_unseen("AgentNode", "ns", "writers", str(int(newest) - 1)), "it has been seen"
+    await writer.patch_status("AgentNode", "ns", "writers", {"replicas": 2})
+    now[0] += REMEMBERED_S + 1
+    assert not writer.is_unseen("AgentNode", "ns", "writers", "1")
+
+
+async def test_a_replica_that_does_not_lead_writes_nothing() -> None:
+    def refuse() -> None:
+        raise NotLeading
+
+    kube = FakeKube()
+    writer = Writer(kube, refuse, lambda: 0.0)
+    with pytest.raises(NotLeading):
+        await writer.apply({"kind": "Service", "metadata": {"name": "a", "namespace": "ns"}})
+    assert kube.writes == []
+
+
+async def test_a_child_that_exists_unseen_is_asked_for_before_it_is_applied() -> None:
+    kube = FakeKube((SERVICE_ACCOUNTS, {"metadata": {"name": "writers", "namespace": "ns"}}))
+    executor = Executor(make_writer(kube, [0.0]))
+    plan = plan_node(make_snapshot(), CONTEXT)
+    fault = await executor.run(plan, make_node(), 0.0)
+    assert fault is not None
+    assert fault.reason == "NameConflict"
+    assert kube.writes == []
+
+
+async def test_what_a_former_one_left_behind_is_waited_for() -> None:
+    owner = {"kind": "AgentNode", "name": "writers", "uid": "uid-former", "controller": True}
+    metadata = {"name": "writers", "namespace": "ns", "ownerReferences": [owner]}
+    kube = FakeKube((SERVICE_ACCOUNTS, {"metadata": metadata}))
+    action = plan_node(make_snapshot(), CONTEXT)[0]
+    assert isinstance(action, Apply)
+    with pytest.raises(Later):
+        await Executor(make_writer(kube, [0.0])).run([action], make_node(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        pytest.param("True", "Accepted", "Normal", id="good news"),
+        pytest.param("False", "InvalidTemplate", "Warning", id="trouble"),
+        pytest.param("False", "Creating", "Normal", id="a beginning"),
+    ],
+)
+def test_events(status: str, reason: str, kind: str) -> None:
+    condition = {"type": "Ready", "status": status, "reason": reason, "message": "x" * 3000}
+    event = event_of(make_node(), condition, NOW, "operator-a")
+    assert event["type"] == kind
+    assert len(event["note"]) <= 1024
+    assert event["regarding"]["uid"] == "uid-writers"

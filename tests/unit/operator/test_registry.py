@@ -1,0 +1,175 @@
+"""The registry by a clock that the test moves."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+from operator_objects import NOW, make_pod, make_record
+
+from switchboard_operator.instances import (
+    MAX_AGENT_MESSAGE,
+    MAX_INSTANCES,
+    MESSAGE_BUDGET,
+    count_instances,
+    observe_instances,
+    tell_instances,
+)
+from switchboard_operator.objects import Pod
+from switchboard_operator.registry import HostedState, Patience, Record, Registry, fold, introduce, state_of
+from switchboard_wire.internal_v1.registry_pb2 import Heartbeat
+from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hello, Hosted, HostedAgent, Load
+
+PATIENCE = Patience(degraded_s=6.0, down_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "age", "state"),
+    [
+        pytest.param(make_record(ready=False), 0, "Starting", id="not ready yet"),
+        pytest.param(make_record(), 5, "Up", id="ready"),
+        pytest.param(make_record(draining=True), 0, "Draining", id="draining"),
+        pytest.param(make_record(), 7, "Degraded", id="late"),
+        pytest.param(make_record(draining=True), 7, "Draining", id="late while draining"),
+        pytest.param(make_record(), 11, "Down", id="silent"),
+        pytest.param(make_record(draining=True), 11, "Down", id="silent while draining"),
+    ],
+)
+def test_a_record_ages(record: Record, age: float, state: str) -> None:
+    assert state_of(record, PATIENCE, record.heard + age) == state
+
+
+def test_a_heartbeat_replaces_what_was_said_before() -> None:
+    record = introduce(Hello(namespace="ns", node="writers", instance="a", pod_uid="u", version="0.1.0"), 1.0)
+    hosted = Hosted(
+        generation=4,
+        agents=[
+            HostedAgent(name="b", type="t", state=HOSTED_FAILED, message="boom"),
+            HostedAgent(type="a", state=HOSTED_READY),
+        ],
+    )
+    record = fold(record, Heartbeat(ready=True, hosted=hosted, generation=3), 2.0)
+    assert (record.ready, record.heard, record.generation) == (True, 2.0, 4)
+    assert record.agents == (HostedState("a", "Ready"), HostedState("b", "Failed", "boom"))
+    assert fold(record, Heartbeat(ready=True), 3.0).agents == record.agents
+
+
+def test_an_activity_is_told_only_once_it_has_lasted() -> None:
+    record = make_record(heard=0.0)
+    busy, idle = Heartbeat(load=Load(in_flight=1)), Heartbeat()
+    for now in range(0, 29, 2):
+        record = fold(record, busy, float(now))
+    assert record.activity == "Idle"
+    record = fold(fold(record, idle, 29.0), busy, 31.0)
+    assert fold(record, busy, 60.0).activity == "Idle"
+    assert fold(record, busy, 61.0).activity == "Busy"
+
+
+def make_registry(*records: Record, started: float = -1000.0) -> Registry:
+    registry = Registry(started=started)
+    for record in records:
+        registry.put(record)
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("silent", "talking", "doubtful"),
+    [
+        pytest.param(1, 3, False, id="one of four is lost"),
+        pytest.param(2, 2, False, id="half are lost"),
+        pytest.param(3, 1, True, id="most are lost"),
+        pytest.param(2, 0, False, id="of two both may be lost"),
+    ],
+)
+def test_the_brake(silent: int, talking: int, doubtful: bool) -> None:
+    records = [make_record(f"s{number}", heard=0.0) for number in range(silent)]
+    records += [make_record(f"t{number}", heard=100.0) for number in range(talking)]
+    assert make_registry(*records).is_doubtful(101.0) == doubtful
+
+
+def told(name: str = "writers-a", state: str = "Up", **fields: Any) -> dict[str, Any]:
+    item = {"name": name, "podUID": f"uid-{name}", "state": state, "since": "earlier", "agents": [], **fields}
+    return {"instances": [item]}
+
+
+@pytest.mark.parametrize(
+    ("pod", "before", "started", "state"),
+    [
+        pytest.param(make_pod(), {}, 0.0, "Starting", id="a new pod starts"),
+        pytest.param(make_pod(deleting=True), {}, 0.0, "Draining", id="a pod that is deleted drains"),
+        pytest.param(make_pod(), told(), 90.0, "Up", id="after a restart the former state holds"),
+        pytest.param(make_pod(), told(), 0.0, "Down", id="who does not come back in time is lost"),
+        pytest.param(make_pod(uid="another"), told(), 0.0, "Starting", id="another pod of the same name starts"),
+    ],
+)
+def test_an_instance_that_was_not_heard(pod: Pod, before: dict[str, Any], started: float, state: str) -> None:
+    [instance] = observe_instances([pod], {}, before, make_registry(started=started), 100.0)
+    assert instance.state == state
+
+
+def test_a_doubtful_silence_leaves_the_states_as_they_were() -> None:
+    names = [f"w{number}" for number in range(4)]
+    registry = make_registry(*(make_record(name, heard=0.0) for name in names))
+    before = {"instances": [told(name)["instances"][0] for name in names]}
+    instances = observe_instances([make_pod(name) for name in names], {}, before, registry, 60.0)
+    assert {instance.state for instance in instances} == {"Up"}
+
+
+def test_the_unhealthy_and_the_newest_come_first_and_the_list_is_bounded() -> None:
+    pods = [make_pod(f"w{n:03}", created=f"2026-11-01T00:{n // 60:02}:{n % 60:02}Z") for n in range(MAX_INSTANCES + 50)]
+    registry = make_registry(*(make_record(pod.name, heard=100.0) for pod in pods))
+    registry.put(make_record("w000", heard=89.0))
+    instances = observe_instances(pods, {}, {}, registry, 100.0)
+    listed = tell_instances(instances, {}, NOW)
+    assert [item["name"] for item in listed[:2]] == ["w000", f"w{MAX_INSTANCES + 49:03}"]
+    assert len(listed) == MAX_INSTANCES
+    assert count_instances(instances) == {"up": 249, "starting": 0, "draining": 0, "degraded": 0, "down": 1}
+
+
+def test_since_stays_while_the_state_does() -> None:
+    registry = make_registry(make_record(heard=100.0))
+    same = observe_instances([make_pod()], {}, told(), registry, 100.0)
+    assert tell_instances(same, told(), NOW)[0]["since"] == "earlier"
+    other = observe_instances([make_pod()], {}, told(state="Starting"), registry, 100.0)
+    assert tell_instances(other, told(state="Starting"), NOW)[0]["since"] == NOW
+
+
+def test_one_that_is_down_for_long_is_counted_but_not_listed() -> None:
+    registry = make_registry(make_record(heard=0.0))
+    instances = observe_instances([make_pod()], {}, told(), registry, 71.0)
+    assert tell_instances(instances, told(), NOW) == []
+    assert count_instances(instances)["down"] == 1
+
+
+def test_messages_of_failed_agents_are_bounded_one_by_one_and_together() -> None:
+    failed = tuple(HostedState(f"agent-{n}", "Failed", "x" * 5000) for n in range(64))
+    names = [f"w{n}" for n in range(40)]
+    registry = make_registry(*(make_record(name, heard=100.0, agents=failed) for name in names))
+    listed = tell_instances(observe_instances([make_pod(n) for n in names], {}, {}, registry, 100.0), {}, NOW)
+    messages = [agent.get("message", "") for item in listed for agent in item["agents"]]
+    assert max(map(len, messages)) == MAX_AGENT_MESSAGE
+    assert sum(map(len, messages)) <= MESSAGE_BUDGET
+
+
+def test_zones_come_from_endpoints_before_labels() -> None:
+    registry = make_registry()
+    pod = make_pod(zone="by-label")
+    assert observe_instances([pod], {pod.uid: "by-slice"}, {}, registry, 0.0)[0].zone == "by-slice"
+    assert observe_instances([pod], {}, {}, registry, 0.0)[0].zone == "by-label"
+
+
+def test_what_is_no_pod_any_more_is_forgotten_once_it_is_silent() -> None:
+    registry = make_registry(make_record("kept", heard=0.0), make_record("gone", heard=0.0))
+    registry.put(make_record("leaving", heard=99.0))
+    assert registry.forget(100.0, ["uid-kept"]) == ["uid-gone"]
+    assert set(registry.of(("ns", "writers"))) == {"uid-kept", "uid-leaving"}
+
+
+def test_signatures_change_with_what_status_would_tell_and_not_with_each_heartbeat() -> None:
+    registry = make_registry(make_record(heard=100.0))
+    [(_, _, before)] = registry.signatures(101.0)
+    registry.put(make_record(heard=103.0))
+    [(_, _, after)] = registry.signatures(103.0)
+    assert before == after
+    registry.put(dataclasses.replace(make_record(heard=104.0), draining=True))
+    [(_, _, drained)] = registry.signatures(104.0)
+    assert drained != after

@@ -1,0 +1,176 @@
+"""Status: what is claimed of what was observed, and nothing when nothing has changed."""
+
+from typing import Any
+
+import pytest
+from operator_objects import (
+    NOW,
+    make_agent,
+    make_agent_snapshot,
+    make_child,
+    make_node,
+    make_pod,
+    make_snapshot,
+)
+
+from switchboard_operator.checks import Fault
+from switchboard_operator.conditions import MAX_MESSAGE, Claim, flips, merge_conditions
+from switchboard_operator.instances import Instance
+from switchboard_operator.objects import Resource
+from switchboard_operator.registry import HostedState
+from switchboard_operator.status import build_agent_status, build_node_status, patch_of
+
+COMPLETE = {"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 1}
+
+
+def deployment(wanted: int = 2, /, **status: Any) -> Resource:
+    return make_child("Deployment", make_node(), spec={"replicas": wanted}, status=status)
+
+
+def claims(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {c["type"]: (c["status"], c["reason"]) for c in status["conditions"]}
+
+
+def make_instance(name: str = "writers-a", state: str = "Up", *agents: HostedState) -> Instance:
+    return Instance(make_pod(name), "", state, "Idle", "0.1.0", agents or (HostedState("summarizer", "Ready"),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "desired", "progressing", "ready"),
+    [
+        pytest.param(None, 2, ("True", "Creating"), ("False", "Creating"), id="no Deployment yet"),
+        pytest.param(deployment(**COMPLETE), 2, ("False", "Complete"), ("True", "InstancesReady"), id="all there"),
+        pytest.param(
+            deployment(**{**COMPLETE, "readyReplicas": 1, "availableReplicas": 1}),
+            2,
+            ("True", "RollingOut"),
+            ("False", "InstancesNotReady"),
+            id="one is missing",
+        ),
+        pytest.param(
+            deployment(**{**COMPLETE, "updatedReplicas": 1, "replicas": 3}),
+            2,
+            ("True", "RollingOut"),
+            ("True", "InstancesReady"),
+            id="a rolling update keeps it ready",
+        ),
+        pytest.param(
+            deployment(0, observedGeneration=1),
+            0,
+            ("False", "Complete"),
+            ("True", "ScaledToZero"),
+            id="none is as asked",
+        ),
+        pytest.param(
+            deployment(
+                observedGeneration=1,
+                conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}],
+            ),
+            2,
+            ("True", "RollingOut"),
+            ("False", "PodsRefused"),
+            id="pods that a quota refuses",
+        ),
+        pytest.param(
+            deployment(
+                observedGeneration=1,
+                conditions=[{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}],
+            ),
+            2,
+            ("False", "Stalled"),
+            ("False", "InstancesNotReady"),
+            id="an update that does not get on",
+        ),
+    ],
+)
+def test_an_agentnode_by_its_deployment(
+    seen: Resource | None, desired: int, progressing: tuple[str, str], ready: tuple[str, str]
+) -> None:
+    snapshot = make_snapshot(children=[seen] if seen else [])
+    told = claims(build_node_status(snapshot, None, desired, [], NOW))
+    assert told == {"Accepted": ("True", "Accepted"), "Progressing": progressing, "Ready": ready}
+
+
+def test_why_pods_wait_is_told() -> None:
+    snapshot = make_snapshot(
+        children=[deployment(observedGeneration=1)], pods=[make_pod(waiting="container agent: ErrImagePull")]
+    )
+    ready = build_node_status(snapshot, None, 2, [], NOW)["conditions"][2]
+    assert "writers-a: container agent: ErrImagePull" in ready["message"]
+
+
+def test_a_fault_is_told_while_what_runs_stays_ready() -> None:
+    snapshot = make_snapshot(children=[deployment(**COMPLETE)])
+    told = claims(build_node_status(snapshot, Fault("InvalidTemplate", "no"), 2, [], NOW))
+    assert told["Accepted"] == ("False", "InvalidTemplate")
+    assert told["Ready"] == ("True", "InstancesReady")
+
+
+def test_nothing_is_patched_when_nothing_has_changed() -> None:
+    snapshot = make_snapshot(children=[deployment(**COMPLETE)])
+    status = build_node_status(snapshot, None, 2, [make_instance()], NOW)
+    again = make_snapshot(make_node(status=status), children=[deployment(**COMPLETE)])
+    assert patch_of(status, build_node_status(again, None, 2, [make_instance()], "2027-01-01T00:00:00Z")) is None
+
+
+FAILED = HostedState("summarizer", "Failed", "ImportError: no module named app")
+ASLEEP = make_node(status={"conditions": [{"type": "Ready", "status": "True", "reason": "ScaledToZero"}]})
+
+
+@pytest.mark.parametrize(
+    ("node", "instances", "expected", "says"),
+    [
+        pytest.param(make_node(), [], ("False", "NoReadyInstance"), "writers", id="no instance yet"),
+        pytest.param(make_node(), [make_instance()], ("True", "Serving"), "1 of 1", id="ready on one"),
+        pytest.param(
+            make_node(),
+            [make_instance(), make_instance("writers-b", "Up", FAILED)],
+            ("True", "Serving"),
+            "ImportError",
+            id="ready on one and failed on another",
+        ),
+        pytest.param(
+            make_node(),
+            [make_instance("writers-b", "Up", FAILED)],
+            ("False", "HandlerFailed"),
+            "writers-b: ImportError",
+            id="failed everywhere",
+        ),
+        pytest.param(
+            make_node(), [make_instance(state="Down")], ("False", "NoReadyInstance"), "", id="its instance is lost"
+        ),
+        pytest.param(
+            make_node(), [make_instance(state="Draining")], ("False", "NoReadyInstance"), "", id="its instance drains"
+        ),
+        pytest.param(ASLEEP, [], ("True", "ScaledToZero"), "", id="its AgentNode sleeps"),
+    ],
+)
+def test_an_agent_by_its_instances(
+    node: Resource, instances: list[Instance], expected: tuple[str, str], says: str
+) -> None:
+    status = build_agent_status(make_agent_snapshot(make_agent(), node), None, {"writers": instances}, NOW)
+    assert claims(status)["Ready"] == expected
+    assert says in status["conditions"][2]["message"]
+    assert status["node"] == "writers"
+
+
+def test_a_condition_keeps_its_time_until_its_status_flips() -> None:
+    first = merge_conditions([], [Claim("Ready", False, "Creating")], 1, "t1")
+    second = merge_conditions(first, [Claim("Ready", False, "InstancesNotReady", "0 of 1")], 2, "t2")
+    third = merge_conditions(second, [Claim("Ready", True, "InstancesReady")], 2, "t3")
+    assert [c[0]["lastTransitionTime"] for c in (first, second, third)] == ["t1", "t1", "t3"]
+    assert second[0]["observedGeneration"] == 2
+    assert [c["reason"] for c in flips(first, second)] == ["InstancesNotReady"]
+    assert flips(second, second) == []
+
+
+def test_conditions_of_others_stay_and_long_messages_are_cut() -> None:
+    theirs = {"type": "Theirs", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "t"}
+    merged = merge_conditions([theirs], [Claim("Ready", None, "Y", "x" * 5000)], 1, "t1")
+    assert [c["type"] for c in merged] == ["Ready", "Theirs"]
+    assert len(merged[0]["message"]) == MAX_MESSAGE
+    assert merged[0]["status"] == "Unknown"
+
+
+def test_a_member_that_is_no_more_is_taken_out() -> None:
+    assert patch_of({"node": "a", "type": "t"}, {"type": "t"}) == {"node": None}
