@@ -6,14 +6,15 @@ One event loop owns it. Transports connect as peers (sessions, links) or through
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Iterable, Mapping
 
 from switchboard_gateway.directory import Directory, build_directory
-from switchboard_gateway.instances import Instance, Route, Table, announced_policies
+from switchboard_gateway.hold import Hold
+from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.routed_call import RoutedCall
-from switchboard_gateway.selection import Selected, select
+from switchboard_gateway.selection import select
+from switchboard_routing.breaker import State
 from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with
@@ -26,31 +27,32 @@ log = logging.getLogger("switchboard.gateway")
 MAX_OPEN_CALLS = 10_000
 MAX_HELD_CALLS = 10_000
 MAX_HELD_BYTES = 64 * 1024 * 1024
-# Unwritten frames on one link above which its instance counts as full
-MAX_LINK_BACKLOG = 8192
 
 
 class Core:
     """Routes calls between clients and instances.
 
     announced: take every agent that a host announces (no Kubernetes); otherwise only what the directory declares.
+    zone: where this gateway runs; instances of the same zone are preferred.
     """
 
-    def __init__(self, namespace: str, metrics: GatewayMetrics, *, announced: bool = False) -> None:
+    def __init__(self, namespace: str, metrics: GatewayMetrics, *, announced: bool = False, zone: str = "") -> None:
         self.namespace = namespace
         self.metrics = metrics
         self.deadlines = Deadlines()
         self.rng = random.random
         self.now = asyncio.get_running_loop().time  # looked up once: three calls of it per message
-        self.table = Table(self.rng)
-        self.held: deque[RoutedCall] = deque()
-        self.held_bytes = 0
+        self.table = Table(self.rng, self._circuit_changed)
+        self.table.zone = zone
+        self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
+        self._releasing = False
         self.active = 0  # calls that have not ended
         self.quiet = asyncio.Event()  # set when the last of them ended
         self.sessions: set[Peer] = set()
         self._announced = announced
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
+        self._weights: Mapping[tuple[str, str], int] = {}
 
     # Clients
 
@@ -79,6 +81,10 @@ class Core:
         for other in [o for o in self.table.instances.values() if o.pod_uid == instance.pod_uid and o.pod_uid]:
             del self.table.instances[id(other.peer)]
         instance.zone = self._zones.get(instance.pod_uid) or instance.zone
+        instance.base_weight = self._weights.get((instance.namespace, instance.node), DEFAULT_WEIGHT)
+        instance.joined = self.now()
+        instance.latency_s = self._usual_latency(instance)
+        instance.adjust(instance.joined)
         self.table.instances[id(instance.peer)] = instance
         self.metrics.links.set((), len(self.table.instances))
         self.instances_changed()
@@ -88,25 +94,64 @@ class Core:
             self.metrics.links.set((), len(self.table.instances))
             self.instances_changed()
 
+    def _usual_latency(self, newcomer: Instance) -> float:
+        """What the others of its AgentNode need: of a newcomer nothing is known, which must not look like speed."""
+        known = [
+            other.latency_s
+            for other in self.table.instances.values()
+            if other.latency_s and (other.namespace, other.node) == (newcomer.namespace, newcomer.node)
+        ]
+        return sum(known) / len(known) if known else 0.0
+
     def instances_changed(self) -> None:
         """An instance came, went, drains, or hosts other agents: held calls may go on."""
         if self._announced:
             self._rebuild()
         else:
             self.table.refresh()
-        self._release()
+        self.release()
 
     def set_directory(self, policies: Iterable[AgentPolicy]) -> None:
         """Take the declared Agents."""
         self._declared = list(policies)
         self._rebuild()
-        self._release()
+        self.release()
 
-    def set_zones(self, zones: Mapping[str, str]) -> None:
-        """Take pod UID → zone; instances that are not in it keep the zone they announced."""
+    def set_zones(self, zones: Mapping[str, str], own: str | None = None) -> None:
+        """Take pod UID → zone, and this gateway's own; instances not in it keep the zone that they announced."""
         for instance in self.table.instances.values():
             instance.zone = zones.get(instance.pod_uid) or instance.zone
         self._zones = zones
+        if own is not None:
+            self.table.zone = own
+        self.table.refresh()
+
+    def set_node_weights(self, weights: Mapping[tuple[str, str], int]) -> None:
+        """Take (namespace, AgentNode) → spec.weight."""
+        self._weights = weights
+        now = self.now()
+        for instance in self.table.instances.values():
+            instance.base_weight = weights.get((instance.namespace, instance.node), DEFAULT_WEIGHT)
+            instance.adjust(now)
+
+    def reset_circuits(self, namespace: str, agent: str) -> bool:
+        """Close every circuit of an Agent; False when there is no such Agent."""
+        route = self.table.routes.get((namespace, agent))
+        if route is None:
+            return False
+        route.reset()
+        self._count_circuits(route)
+        return True
+
+    def _circuit_changed(self, route: Route, instance: Instance, state: State) -> None:
+        policy = route.policy
+        self.metrics.circuit_changes.add((policy.namespace, policy.name, state.value))
+        self._count_circuits(route)
+        log.info("circuit changed", extra={"agent": policy.name, "instance": instance.name, "state": state.value})
+
+    def _count_circuits(self, route: Route) -> None:
+        for state, count in route.circuits().items():
+            self.metrics.circuits.set((route.policy.namespace, route.policy.name, state.value), count)
 
     def _rebuild(self) -> None:
         policies = list(self._declared)
@@ -118,6 +163,10 @@ class Core:
             gone = [p for p in self.table.declared.policies() if (p.namespace, p.name) not in known | _names(seen)]
             policies += gone
         self.table.rebuild(build_directory(policies))
+        known_routes = set(self.table.routes.values())
+        for route in self.held.routes():
+            while route not in known_routes and (call := self.held.take(route)) is not None:
+                call.orphan()
 
     def say_goodbye(self, reason: str) -> None:
         """Ask clients and instances to open their next calls elsewhere; calls that are open go on."""
@@ -135,29 +184,28 @@ class Core:
 
     def hold(self, call: RoutedCall, size: int) -> bool:
         """Keep a call until an instance can take it; False when too much waits already."""
-        if len(self.held) >= MAX_HELD_CALLS or self.held_bytes + size > MAX_HELD_BYTES:
-            return False
-        self.held.append(call)
-        self.held_bytes += size
+        kept = self.held.add(call, size)
         self.metrics.held.set((), len(self.held))
-        return True
+        return kept
 
-    def _release(self) -> None:
-        waiting, self.held = self.held, deque()
-        self.held_bytes = 0
-        for call in waiting:
-            if not call.over:
-                call.resume()
+    def unhold(self, call: RoutedCall) -> None:
+        """The call ended while it waited."""
+        self.held.remove(call)
         self.metrics.held.set((), len(self.held))
 
-    def pick(self, route: Route, key: str, selected: Selected, tried: tuple[Instance, ...]) -> Instance | None:
-        """An instance that can take the call now and was not tried yet, or None."""
-        candidates = route.instances
-        if tried:
-            candidates = [instance for instance in candidates if instance not in tried]
-        if not candidates:
-            return None
-        return route.balancer.choose(selected.strategy, candidates, key, route.policy.key_affinity)
+    def release(self) -> None:
+        """Let held calls go on, as many as their instances have room for: more would only be refused."""
+        held = self.held
+        if not held.calls or self._releasing:
+            return
+        self._releasing = True
+        try:
+            for route in held.routes():
+                while route.instances and route.room > 0 and (call := held.take(route)) is not None:
+                    call.resume()
+        finally:
+            self._releasing = False
+        self.metrics.held.set((), len(held))
 
     @property
     def directory(self) -> Directory:

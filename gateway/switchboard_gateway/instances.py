@@ -1,23 +1,32 @@
 """Living instances and, per Agent, those of them that can answer now."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from switchboard_gateway.directory import Directory, TypeKey
-from switchboard_routing.balance import Balancer, Rng
+from switchboard_routing.balance import Rng
+from switchboard_routing.breaker import State
 from switchboard_routing.policy import AgentPolicy, Capability
+from switchboard_routing.pool import Pool
+from switchboard_routing.weights import Report, dynamic_weight, warmth
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Weight of the newest answer in the moving average; a slower answer counts at once (peak EWMA)
 LATENCY_DECAY = 0.1
+# An instance that gets no calls because it was slow is worth another look: its average fades with each report
+LATENCY_FADE = 0.9
+# Of AgentNodes that do not say
+DEFAULT_WEIGHT = 100
 
 
 @dataclass(slots=True, eq=False)
 class Instance:
     """One instance as its link shows it. Counts are this gateway's own.
 
-    hosted: agents that are ready, by name; all_hosted: with those that load or failed.
+    hosted: agents that are ready, by name; all_hosted: with those that load or failed. base_weight: its AgentNode's.
+    capacity, free, full and weight follow from the rest: see `adjust` and switchboard_routing.balance.Candidate.
     """
 
     peer: Peer
@@ -27,38 +36,69 @@ class Instance:
     pod_uid: str = ""
     zone: str = ""
     concurrency: int = 16
-    weight: float = 100.0
+    queue: int = 100
+    base_weight: int = DEFAULT_WEIGHT
+    joined: float = 0.0
     in_flight: int = 0
     latency_s: float = 0.0
+    has_answered: bool = False  # since the last report
     draining: bool = False
     generation: int = 0
     hosted: frozenset[str] = frozenset()
     all_hosted: tuple[pb.HostedAgent, ...] = ()
-    load: pb.Load = field(default_factory=pb.Load)
+    load: pb.Load | None = None
+    capacity: float = 16.0
+    free: int = 16
+    full: int = 116
+    weight: float = 0.0
+
+    @property
+    def types(self) -> set[str]:
+        """Under which its agents call others."""
+        return {agent.type for agent in self.all_hosted}
 
     def answered(self, seconds: float) -> None:
         """Take the time of one answer into the moving average."""
         known = self.latency_s
         self.latency_s = seconds if seconds > known else known + LATENCY_DECAY * (seconds - known)
+        self.has_answered = True
+
+    def reported(self, load: pb.Load, now: float) -> None:
+        """Take what the instance says of its load."""
+        self.load = load
+        if not self.has_answered:
+            self.latency_s *= LATENCY_FADE
+        self.has_answered = False
+        self.adjust(now)
+
+    def adjust(self, now: float) -> None:
+        """Reckon anew how much it can take, from its age and its load."""
+        warm = warmth(now - self.joined)
+        self.capacity = self.concurrency * warm
+        self.free = max(1, int(self.capacity))
+        self.full = self.concurrency + self.queue
+        load = self.load
+        report = None if load is None else Report(load.cpu, load.memory, load.latency_ms, load.error_rate)
+        dynamic = dynamic_weight(self.base_weight, report, available=self.in_flight < self.full)
+        self.weight = dynamic * warm if self.base_weight else 0.0  # who says 0 wants none
 
 
-class Route:
-    """One Agent with the instances that can answer for it."""
-
-    __slots__ = ("balancer", "instances", "policy")
-
-    def __init__(self, policy: AgentPolicy, rng: Rng) -> None:
-        self.policy = policy
-        self.balancer: Balancer[Instance] = Balancer(rng)
-        self.instances: list[Instance] = []
+Route = Pool[Instance]
+OnCircuit = Callable[[Route, Instance, State], None]
 
 
 class Table:
-    """Directory and instances joined: (namespace, agent name) → Route. Rebuilt on changes, read on every call."""
+    """Directory and instances joined: (namespace, agent name) → Route. Rebuilt on changes, read on every call.
 
-    def __init__(self, rng: Rng) -> None:
+    zone: this gateway's; on_circuit: told of every circuit that changes.
+    """
+
+    def __init__(self, rng: Rng, on_circuit: OnCircuit) -> None:
         self._rng = rng
+        self._on_circuit = on_circuit
+        self.zone = ""
         self.declared = Directory()
+        self.policies: dict[tuple[str, str], AgentPolicy] = {}
         self.routes: dict[tuple[str, str], Route] = {}
         self.by_type: dict[tuple[str, str], list[Route]] = {}
         self.by_capability: dict[tuple[str, str], list[Route]] = {}
@@ -67,20 +107,34 @@ class Table:
     def rebuild(self, directory: Directory) -> None:
         """Take a new directory; routes that stay keep their balancer's state."""
         self.declared = directory
-        old, self.routes = self.routes, {}
+        old, self.routes, self.policies = self.routes, {}, {}
         for policy in directory.policies():
             key = (policy.namespace, policy.name)
-            route = old.get(key) or Route(policy, self._rng)
-            route.policy = policy
-            self.routes[key] = route
+            self.routes[key] = old.pop(key) if key in old else self._new_route(policy)
+            self.policies[key] = policy
+        for gone in old.values():
+            gone.update(gone.policy, (), self.zone)
         self.by_type = self._index(directory.by_type)
         self.by_capability = self._index(directory.by_capability)
         self.refresh()
 
     def refresh(self) -> None:
         """Say anew which instances can answer for which Agent."""
-        for route in self.routes.values():
-            route.instances = [instance for instance in self.instances.values() if can_answer(instance, route.policy)]
+        hosting: dict[tuple[str, str], list[Instance]] = defaultdict(list)
+        for instance in self.instances.values():
+            if not instance.draining:
+                for name in instance.hosted:
+                    hosting[instance.namespace, name].append(instance)
+        for key, route in self.routes.items():
+            policy = self.policies[key]
+            route.update(policy, [i for i in hosting.get(key, ()) if is_bound(policy, i)], self.zone)
+
+    def _new_route(self, policy: AgentPolicy) -> Route:
+        def on_change(instance: Instance, state: State) -> None:
+            self._on_circuit(route, instance, state)
+
+        route = Route(policy, self._rng, on_change)
+        return route
 
     def _index(self, found: Mapping[TypeKey, tuple[AgentPolicy, ...]]) -> dict[TypeKey, list[Route]]:
         return {
@@ -88,14 +142,9 @@ class Table:
         }
 
 
-def can_answer(instance: Instance, policy: AgentPolicy) -> bool:
-    """Whether a call for the Agent may go to the instance: it hosts it, is up, and the Agent is bound to its node."""
-    return (
-        not instance.draining
-        and instance.namespace == policy.namespace
-        and policy.name in instance.hosted
-        and (policy.nodes is None or instance.node in policy.nodes)
-    )
+def is_bound(policy: AgentPolicy, instance: Instance) -> bool:
+    """Whether the Agent is placed on the instance's AgentNode: an instance may say that it hosts anything."""
+    return policy.nodes is None or instance.node in policy.nodes
 
 
 def announced_policies(instances: Iterable[Instance]) -> list[AgentPolicy]:

@@ -32,7 +32,10 @@ class Link:
         if instance is None:
             peer.send(close_with(frame.call, ErrorValue(pb.UNAUTHENTICATED, "a link says HELLO before it calls")))
             return
-        frame.open.source.namespace = instance.namespace
+        source = frame.open.source
+        source.namespace = instance.namespace
+        if source.type and source.type not in instance.types:
+            source.type = source.key = ""
         self._core.open_call(peer, frame, instance.namespace)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
@@ -43,7 +46,7 @@ class Link:
             return
         elif kind == pb.PING:
             if frame.ping.HasField("load"):
-                self.instance.load = frame.ping.load
+                self.instance.reported(frame.ping.load, self._core.now())
         elif kind == pb.HOSTED:
             self._hosted(self.instance, frame.hosted)
             self._core.instances_changed()
@@ -68,8 +71,9 @@ class Link:
             name=hello.instance,
             pod_uid=hello.pod_uid,
             zone=hello.zone,
-            concurrency=max(1, hello.capacity.concurrency),
         )
+        if hello.HasField("capacity"):
+            instance.concurrency, instance.queue = max(1, hello.capacity.concurrency), hello.capacity.queue
         self.instance = instance
         peer.label = f"instance {hello.instance}"
         self._hosted(instance, hello.hosted)

@@ -12,6 +12,9 @@ class GatewayMetrics:
     calls: Counters
     seconds: dict[tuple[str, ...], Histogram]
     retries: Counters
+    budget_spent: Counters
+    circuits: Counters
+    circuit_changes: Counters
     held: Counters
     links: Counters
     sessions: Counters
@@ -28,6 +31,22 @@ class GatewayMetrics:
             ),
             retries=messages.counter(
                 "switchboard_gateway_retries", "Attempts after the first, by Agent", "namespace", "agent"
+            ),
+            budget_spent=messages.counter(
+                "switchboard_gateway_retries_over_budget",
+                "Retries that were not made because the Agent's retry budget was spent",
+                "namespace",
+                "agent",
+            ),
+            circuits=messages.gauge(
+                "switchboard_gateway_circuits", "Instances by the state of their circuit", "namespace", "agent", "state"
+            ),
+            circuit_changes=messages.counter(
+                "switchboard_gateway_circuit_changes",
+                "Circuits that opened, turned half-open or closed",
+                "namespace",
+                "agent",
+                "state",
             ),
             held=messages.gauge("switchboard_gateway_held_calls", "Calls that wait for an instance"),
             links=messages.gauge("switchboard_gateway_links", "Links with sidecars"),

@@ -6,21 +6,39 @@ credit or answers, as gRPC's retry buffer does (gRFC A6).
 
 from typing import TYPE_CHECKING
 
-from switchboard_gateway.instances import Instance
-from switchboard_gateway.selection import Selected, too_large
+from switchboard_gateway.faults import (
+    circuit_open,
+    deleted,
+    instance_gone,
+    offline,
+    too_large,
+    too_late,
+    too_many_wait,
+    try_too_long,
+    without_credit,
+)
+from switchboard_gateway.instances import Instance, Route
+from switchboard_gateway.selection import Selected
+from switchboard_routing.breaker import Breaker, Outcome, judge
 from switchboard_routing.retry import Failure, Next, decide
 from switchboard_runtime.metrics import Histogram
 from switchboard_wire.credit import CreditLine
 from switchboard_wire.deadlines import Token
-from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
+from switchboard_wire.errors import ErrorValue, close_with, name_of
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
     from switchboard_gateway.core import Core
 
-# A caller learns of an Agent without instances before its own deadline, with time for another try
-HELD_RETRY_MS = 1000
+# An instance that refused although it is listed: its draining is on the way
+REFUSED_PAUSE_S = 0.05
+# A caller's own clock may end the call a little before the deadline does
+NEAR_DEADLINE = 0.95
+# A deadline speaks against an instance only when it had this many times its usual time: callers choose their deadlines
+SLOWNESS = 2.0
+
+_SUCCESS, _FAILURE, _NEUTRAL = Outcome.SUCCESS, Outcome.FAILURE, Outcome.NEUTRAL
 
 
 class RoutedCall:
@@ -30,27 +48,10 @@ class RoutedCall:
     """
 
     __slots__ = (
-        "_client",
-        "_core",
-        "_credit",
-        "_deadline",
-        "_frame",
-        "_instance",
-        "_later",
-        "_link_call",
-        "_number",
-        "_refused",
-        "_replayable",
-        "_selected",
-        "_sent",
-        "_size",
-        "_started",
-        "_token",
-        "_tried",
-        "_tries",
-        "_try_token",
-        "over",
-    )
+        "_client", "_core", "_credit", "_deadline", "_frame", "_instance", "_last", "_later", "_link_call", "_number",
+        "_pause", "_probe", "_refused", "_replayable", "_selected", "_sent", "_size", "_started", "_token", "_tried",
+        "_tries", "_try_token", "over",
+    )  # fmt: skip
 
     def __init__(self, core: "Core", client: Peer, frame: pb.Frame, selected: Selected) -> None:
         self._core = core
@@ -68,7 +69,19 @@ class RoutedCall:
         self._tries = 0
         self._refused = 0
         self._try_token: Token | None = None
+        self._pause: Token | None = None
+        self._probe: Breaker | None = None
+        self._last: ErrorValue | None = None
         self.over = False
+
+    @property
+    def route(self) -> Route:
+        return self._selected.route
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first when calls wait."""
+        return self._frame.open.priority
 
     def start(self) -> None:
         """Begin: the caller is accepted, the deadline runs."""
@@ -77,7 +90,9 @@ class RoutedCall:
         self._client.accept(self._number, self._on_request)
         opened = self._frame.open
         wanted = opened.deadline_ms / 1000
-        policy = self._selected.route.policy
+        route = self._selected.route
+        route.calls += 1
+        policy = route.policy
         timeout = wanted if wanted else policy.timeout_s
         self._started = now = core.now()
         self._deadline = now + timeout
@@ -88,54 +103,81 @@ class RoutedCall:
             opened.deadline_ms = int(timeout * 1000)
         if policy.retries.idempotent:
             opened.idempotent = True
-        self._attempt()
+        self._attempt(now)
 
     def resume(self) -> None:
         """Try again after a hold."""
         self._tried = ()
-        self._attempt()
+        self._last = None
+        self._attempt(self._core.now())
+
+    def orphan(self) -> None:
+        """The Agent was deleted while the call waited."""
+        self._finish(deleted(self.route.policy.name))
 
     # To the instance
 
-    def _attempt(self) -> None:
-        core = self._core
+    def _attempt(self, now: float) -> None:
         selected = self._selected
-        instance = core.pick(selected.route, selected.key, selected, self._tried)
+        instance = selected.choose(self._tried, now)
         if instance is None:
-            self._hold()
+            self._find_nobody(now)
             return
         frame = self._frame
-        if self._tries or self._refused:
-            remaining = self._deadline - self._core.now()
-            frame.open.deadline_ms = max(1, int(remaining * 1000))
-            frame.open.attempt = self._tries + self._refused
+        if now > self._started or self._tries or self._refused:
+            frame = self._again_open(now)
         self._instance = instance
         instance.in_flight += 1
-        self._sent = self._core.now() if self._tries else self._started
+        self._sent = now
+        route = selected.route
+        if route.breakers:
+            self._probe = route.probe(instance)
         self._link_call = instance.peer.open(frame, self._on_answer)
         if self._later:
             for later in self._later:
-                self._forward(later)
-        per_try = selected.route.policy.retries.per_try_timeout_s
+                self._forward(_copy(later))
+        per_try = route.policy.retries.per_try_timeout_s
         if per_try is not None:
-            self._try_token = core.deadlines.add(per_try, self._try_expired)
+            self._try_token = self._core.deadlines.add(per_try, self._try_expired)
+
+    def _again_open(self, now: float) -> pb.Frame:
+        """The OPEN of another attempt; a copy, as the one before may still wait to be written on another link."""
+        frame = _copy(self._frame)
+        frame.open.deadline_ms = max(1, int((self._deadline - now) * 1000))
+        frame.open.attempt = self._tries + self._refused
+        return frame
 
     def _forward(self, frame: pb.Frame) -> None:
         assert self._instance is not None
         frame.call = self._link_call
         self._instance.peer.send(frame)
 
-    def _hold(self) -> None:
-        self._instance = None
-        if not self._core.hold(self, len(self._frame.data)):
-            message = "too many calls wait for instances already"
-            self._finish(ErrorValue(pb.OVERLOADED, message, retry_after_ms=HELD_RETRY_MS))
+    def _find_nobody(self, now: float) -> None:
+        """No instance may have the call: it waits for one to come, or learns why those that are there may not."""
+        selected = self._selected
+        route = selected.route
+        only = selected.only
+        if only is not None and only not in route.instances:
+            self._finish(instance_gone(only.name))
+        elif not route.instances:
+            size = len(self._frame.data) + sum(len(frame.data) for frame in self._later or ())
+            if not self._core.hold(self, size):
+                self._finish(too_many_wait())
+        elif self._last is not None:
+            self._finish(self._last)
+        else:
+            wait_s = route.next_attempt_s(selected.strategy, selected.key, now)
+            self._finish(circuit_open(route.policy.name, wait_s))
 
     def _on_request(self, frame: pb.Frame) -> None:
         """A later frame of the caller's: DATA, HALF_CLOSE, WINDOW, CANCEL."""
+        if self.over:  # both ends on one stream that is lost: each is told, and the first ended it
+            return
         kind = frame.kind
         if kind == pb.CANCEL:
-            self._abandon()
+            now = self._core.now()
+            near = now - self._started >= NEAR_DEADLINE * (self._deadline - self._started)
+            self._abandon(self._outcome_of_waiting(now) if near else _NEUTRAL)
             self._end("CANCELLED")
         elif kind == pb.WINDOW:
             if self._instance is not None:
@@ -152,13 +194,13 @@ class RoutedCall:
         self._size += len(frame.data)
         policy = self._selected.route.policy
         if not self._credit.spend(len(frame.data)):
-            self._abandon()
-            self._finish(ErrorValue(pb.VALIDATION_FAILED, "DATA was sent without credit"))
+            self._abandon(_NEUTRAL)
+            self._finish(without_credit())
         elif self._size > policy.max_payload_bytes:
-            self._abandon()
-            error = too_large(policy.max_payload_bytes, policy.name)
-            assert isinstance(error, SwitchboardError)
-            self._finish(error.error)
+            self._abandon(_NEUTRAL)
+            self._finish(too_large(policy.max_payload_bytes, policy.name))
+        elif self._instance is None and not self._core.held.grow(self, len(frame.data)):
+            self._finish(too_many_wait())
         else:
             self._pass_on(frame)
 
@@ -173,102 +215,125 @@ class RoutedCall:
     # From the instance
 
     def _on_answer(self, frame: pb.Frame) -> None:
+        if self._instance is None:  # it was given up while the answer was on its way
+            return
         kind = frame.kind
         if kind == pb.CLOSE:
-            self._on_close(frame)
+            self._on_close(self._instance, frame)
             return
         self._replayable = False
         self._later = None
-        if kind == pb.WINDOW and self._credit is not None:
-            self._credit.grant(frame.credit)
+        if kind == pb.WINDOW:
+            if self._credit is not None:
+                self._credit.grant(frame.credit)
+        elif self._try_token is not None:  # it answers: from here on the call's deadline counts
+            self._core.deadlines.remove(self._try_token)
+            self._try_token = None
         frame.call = self._number
         self._client.send(frame)
 
-    def _on_close(self, frame: pb.Frame) -> None:
-        instance = self._instance
-        assert instance is not None
-        self._leave(instance)
+    def _on_close(self, instance: Instance, frame: pb.Frame) -> None:
         if frame.HasField("error"):
-            self._failed(instance, ErrorValue.from_wire(frame.error))
+            error = ErrorValue.from_wire(frame.error)
+            self._leave(instance, judge(error.code), error.retry_after_ms / 1000)
+            self._failed(instance, error)
             return
+        self._leave(instance, _SUCCESS)
         instance.answered(self._core.now() - self._sent)
         frame.call = self._number
         frame.instance = instance.name
         self._client.send(frame)
         self._end("OK")
 
-    def _leave(self, instance: Instance) -> None:
+    def _leave(self, instance: Instance, outcome: Outcome, retry_after_s: float = 0.0) -> None:
         instance.peer.forget(self._link_call)
         instance.in_flight -= 1
         self._instance = None
         if self._try_token is not None:
             self._core.deadlines.remove(self._try_token)
             self._try_token = None
+        route = self._selected.route
+        if route.breakers or outcome is _FAILURE:
+            probe, self._probe = self._probe, None
+            route.record(instance, outcome, probe, retry_after_s, self._core.now())
 
     def _failed(self, instance: Instance, error: ErrorValue) -> None:
-        undelivered = error.delivered == pb.DELIVERED_NO
-        if undelivered:
+        core, selected, route = self._core, self._selected, self._selected.route
+        now = core.now()
+        if error.delivered == pb.DELIVERED_NO:
             self._refused += 1
         else:
             self._tries += 1
+        if error.code == pb.OVERLOADED:
+            route.push_back(instance, error.retry_after_ms / 1000, now)
         self._tried = (*self._tried, instance)
-        route = self._selected.route
+        self._last = error
         failure = Failure(
             code=error.code,
             delivered=error.delivered,
             tried=self._tries,
             refused=self._refused,
             idempotent=self._frame.open.idempotent,
-            others=any(candidate not in self._tried for candidate in route.instances),
-            remaining_s=self._deadline - self._core.now(),
+            others=bool(selected.able(self._tried, now)),
+            remaining_s=self._deadline - now,
         )
-        decision = decide(failure, route.policy.retries, self._core.rng)
+        decision = decide(failure, route.policy.retries, core.rng)
         if decision.next is Next.GIVE_UP or not self._replayable:
             self._finish(error)
             return
-        self._core.metrics.retries.add((route.policy.namespace, route.policy.name))
+        agent = (route.policy.namespace, route.policy.name)
+        if error.delivered != pb.DELIVERED_NO and not route.may_retry(now):
+            core.metrics.budget_spent.add(agent)
+            self._finish(error)
+            return
+        core.metrics.retries.add(agent)
         if not failure.others:
             self._tried = ()  # all were tried: an idempotent call may meet one again
+        pause = decision.delay_s
         if decision.next is Next.HOLD and instance in route.instances:
-            # It refused and is still listed: its draining is on the way; ask again in a moment rather than at once
-            self._core.deadlines.add(0.05, self._again)
-        elif decision.delay_s:
-            self._core.deadlines.add(decision.delay_s, self._again)
+            pause = REFUSED_PAUSE_S
+        if pause:
+            self._pause = core.deadlines.add(pause, self._go_on)
         else:
-            self._attempt()
+            self._attempt(now)
 
-    def _again(self) -> None:
-        if not self.over:
-            self._attempt()
+    def _go_on(self) -> None:
+        self._pause = None
+        self._attempt(self._core.now())
 
     # The end
 
     def _try_expired(self) -> None:
         self._try_token = None
         instance = self._instance
-        if instance is None or self.over:
+        if instance is None:
             return
-        self._abandon()
-        message = f"no answer within perTryTimeoutSeconds by {instance.name}"
-        self._failed(instance, ErrorValue(pb.NODE_UNAVAILABLE, message, delivered=pb.DELIVERED_MAYBE))
+        self._abandon(_FAILURE)
+        self._failed(instance, try_too_long(instance.name))
 
     def _expire(self) -> None:
-        policy = self._selected.route.policy
-        seconds = f"{self._deadline - self._started:.3g} s"
-        if self._instance is None and not self._tries:
-            message = f"Agent {policy.name!r} had no instance that could take the call within {seconds}"
-            self._finish(ErrorValue(pb.AGENT_OFFLINE, message, retry_after_ms=HELD_RETRY_MS))
+        if self.over:  # the end of a try came in the same tick, and was the end of the call
             return
-        self._abandon()
-        message = f"Agent {policy.name!r} did not answer within {seconds}"
-        self._finish(ErrorValue(pb.DEADLINE_EXCEEDED, message, delivered=pb.DELIVERED_MAYBE))
+        name, given_s = self.route.policy.name, self._deadline - self._started
+        if self._instance is None and not self._tries:
+            self._finish(offline(name, given_s))
+            return
+        self._abandon(self._outcome_of_waiting(self._core.now()))
+        self._finish(too_late(name, given_s))
 
-    def _abandon(self) -> None:
+    def _outcome_of_waiting(self, now: float) -> Outcome:
+        """What an answer that did not come says: nothing, when the caller gave less time than answers usually take."""
+        instance = self._instance
+        if instance is None or now - self._sent < SLOWNESS * instance.latency_s:
+            return _NEUTRAL
+        return _FAILURE
+
+    def _abandon(self, outcome: Outcome) -> None:
         """Tell the instance, if one has the call, that nobody waits any more."""
         instance = self._instance
         if instance is not None:
             instance.peer.send(pb.Frame(kind=pb.CANCEL, call=self._link_call))
-            self._leave(instance)
+            self._leave(instance, outcome)
 
     def _finish(self, error: ErrorValue) -> None:
         self._client.send(close_with(self._number, error))
@@ -282,6 +347,8 @@ class RoutedCall:
             core.quiet.set()
         self._client.forget(self._number)
         core.deadlines.remove(self._token)
+        if self._pause is not None:
+            core.deadlines.remove(self._pause)
         policy = self._selected.route.policy
         key = (policy.namespace, policy.name)
         metrics = core.metrics
@@ -289,4 +356,13 @@ class RoutedCall:
         histogram = metrics.seconds.get(key)
         if histogram is None:
             histogram = metrics.seconds[key] = Histogram()
-        histogram.observe(self._core.now() - self._started)
+        histogram.observe(core.now() - self._started)
+        if core.held.calls:
+            core.unhold(self)
+            core.release()
+
+
+def _copy(frame: pb.Frame) -> pb.Frame:
+    copied = pb.Frame()
+    copied.CopyFrom(frame)
+    return copied

@@ -1,12 +1,12 @@
 """From a call's target to the Agent that answers it, or to the error that says what there is."""
 
-from dataclasses import dataclass
-
-from switchboard_gateway.instances import Route, Table
+from switchboard_gateway.faults import too_large
+from switchboard_gateway.instances import Instance, Route, Table
 from switchboard_routing.balance import Rng
 from switchboard_routing.policy import Strategy
+from switchboard_routing.versions import Version, parse_range, parse_version
 from switchboard_wire.agent_id import MAX_KEY_LENGTH, parse_agent_id
-from switchboard_wire.errors import failure
+from switchboard_wire.errors import SwitchboardError, failure
 from switchboard_wire.limits import MAX_HOPS, MAX_OPEN_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -15,13 +15,30 @@ MAX_LISTED = 20
 _STRATEGIES = {strategy.value: strategy for strategy in Strategy}
 
 
-@dataclass(frozen=True, slots=True)
 class Selected:
-    """route: the Agent. strategy: the Agent's, or the one that the call asked for."""
+    """route: the Agent. key: what keeps calls together. strategy: the Agent's, or the one that the call asked for.
 
-    route: Route
-    key: str
-    strategy: Strategy
+    only: the instance that the call is for, of a call to all instances. A value; never changed.
+    """
+
+    __slots__ = ("key", "only", "route", "strategy")
+
+    def __init__(self, route: Route, key: str, strategy: Strategy, only: Instance | None = None) -> None:
+        self.route = route
+        self.key = key
+        self.strategy = strategy
+        self.only = only
+
+    def choose(self, tried: tuple[Instance, ...], now: float) -> Instance | None:
+        """An instance that can take the call now and was not tried yet, or None."""
+        if self.only is None:
+            return self.route.choose(self.strategy, self.key, tried, now)
+        return next(iter(self.able(tried, now)), None)
+
+    def able(self, tried: tuple[Instance, ...], now: float) -> list[Instance]:
+        """Every instance that could take the call now and was not tried yet."""
+        found = self.route.able(self.strategy, self.key if self.only is None else "", tried, now)
+        return found if self.only is None else [instance for instance in found if instance is self.only]
 
 
 def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
@@ -29,17 +46,24 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
     opened = frame.open
     target = opened.target
     found = target.namespace or namespace
-    key = target.key
     type_ = target.type
     routes = table.by_type.get((found, type_)) if type_ else _by_capability(table, target, found)
     if routes is None:
         raise unknown_type(table, found, type_)
-    route = routes[0] if len(routes) == 1 else _share(routes, rng)
+    route = routes[0] if len(routes) == 1 else share(routes, rng)
+    key = target.key
     _check(frame, opened, key, route)
-    strategy = route.policy.strategy
-    if opened.strategy:
-        strategy = _named(opened.strategy)
+    policy = route.policy
+    strategy = policy.strategy if not opened.strategy else _named(opened.strategy)
+    if strategy is Strategy.CONSISTENT_HASH and policy.hash_header:
+        key = _header(opened, policy.hash_header) or key
     return Selected(route, key, strategy)
+
+
+def _header(opened: pb.Open, wanted: str) -> str:
+    """A header's value, whatever the case of its name; empty when it is missing."""
+    name = wanted.lower()
+    return next((value for found, value in opened.headers.items() if found.lower() == name), "")
 
 
 def _check(frame: pb.Frame, opened: pb.Open, key: str, route: Route) -> None:
@@ -48,16 +72,11 @@ def _check(frame: pb.Frame, opened: pb.Open, key: str, route: Route) -> None:
     size = len(frame.data)
     limit = route.policy.max_payload_bytes
     if size > limit:
-        raise too_large(limit, route.policy.name)
+        raise SwitchboardError(too_large(limit, route.policy.name))
     if len(key) > MAX_KEY_LENGTH:
         raise failure(pb.INVALID_AGENT_ID, f"the key is over {MAX_KEY_LENGTH} characters")
     if opened.headers and opened.ByteSize() > MAX_OPEN_BYTES:
         raise failure(pb.VALIDATION_FAILED, f"headers: over {MAX_OPEN_BYTES} bytes with ids; put data in the payload")
-
-
-def too_large(limit: int, agent: str) -> Exception:
-    """The error of a payload over the Agent's maxPayloadBytes."""
-    return failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {limit} bytes, the maxPayloadBytes of Agent {agent!r}")
 
 
 def _by_capability(table: Table, target: pb.Target, namespace: str) -> list[Route]:
@@ -72,8 +91,29 @@ def _by_capability(table: Table, target: pb.Target, namespace: str) -> list[Rout
         raise failure(
             pb.AGENT_NOT_FOUND, f"no Agent in {namespace!r} has the capability {name[:80]!r}; there is {known}"
         )
-    living = [route for route in routes if route.instances]
-    return living or routes
+    if target.version_range:
+        routes = _in_range(routes, name, target.version_range)
+    return routes
+
+
+def _in_range(routes: list[Route], name: str, text: str) -> list[Route]:
+    try:
+        wanted = parse_range(text)
+    except ValueError as error:
+        raise failure(pb.VALIDATION_FAILED, f"target.version_range: {error}") from None
+    found = [route for route in routes if any(version in wanted for version in _versions(route, name))]
+    if not found:
+        there = _listed(sorted({text for route in routes for text in _version_texts(route, name)}))
+        raise failure(pb.AGENT_NOT_FOUND, f"no Agent has the capability {name!r} in a version {text}; there is {there}")
+    return found
+
+
+def _versions(route: Route, capability: str) -> list[Version]:
+    return [found for text in _version_texts(route, capability) if (found := parse_version(text)) is not None]
+
+
+def _version_texts(route: Route, capability: str) -> list[str]:
+    return [found.version or "0.0.0" for found in route.policy.capabilities if found.name == capability]
 
 
 def unknown_type(table: Table, namespace: str, type_: str) -> Exception:
@@ -89,10 +129,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
 
 
-def _share(routes: list[Route], rng: Rng) -> Route:
+def share(routes: list[Route], rng: Rng) -> Route:
     """Split a type's calls among its Agents of different versions by weight; those that can answer first."""
-    able = [route for route in routes if route.instances] or routes
-    point = rng() * sum(route.policy.weight for route in able)
+    wanted = [route for route in routes if route.policy.weight] or routes
+    able = [route for route in wanted if route.instances] or wanted
+    total = sum([route.policy.weight for route in able])
+    if total <= 0:
+        return able[int(rng() * len(able))]
+    point = rng() * total
     for route in able:
         point -= route.policy.weight
         if point < 0:

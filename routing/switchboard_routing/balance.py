@@ -3,31 +3,34 @@
 A candidate's numbers change under way; a balancer reads them, and keeps between calls only what its strategy needs.
 """
 
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from switchboard_routing.policy import KeyAffinity, Strategy
+from switchboard_routing.policy import Strategy
 
 # Up to here all candidates are compared; above, two drawn at random are nearly as good and cost the same at any size
 # (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001).
 FULL_SCAN: Final = 64
-# How far above the mean an instance may be loaded before its keys go to the next one
-# (Mirrokni, Thorup, Zadimoghaddam, Consistent Hashing with Bounded Loads, 2016).
-LOAD_BOUND: Final = 1.25
+# What an instance that has not answered yet is taken to need, in seconds. Of zero, it would get every call at once.
+UNKNOWN_LATENCY_S: Final = 0.1
 
 Rng = Callable[[], float]  # uniform in [0, 1), as random.random
 
 
-class Candidate(Protocol):
-    """What a balancer reads of an instance.
+class Candidate(Hashable, Protocol):
+    """What routing reads of an instance. Candidates are compared by identity.
 
-    concurrency: messages that its host takes at once. latency_s: peak EWMA of its answers. weight: at least 0.
+    in_flight: calls of this gateway's. free: in_flight below which a call need not wait; full: from which on it is
+    refused. capacity: calls that it takes at once, less while it is new. latency_s: peak EWMA of its answers; 0:
+    unknown. weight: at least 0, by its load.
     """
 
     name: str
+    zone: str
     in_flight: int
-    concurrency: int
+    free: int
+    full: int
+    capacity: float
     latency_s: float
     weight: float
 
@@ -45,12 +48,10 @@ class Balancer(Generic[C]):
         self._turn = int(rng() * 1024)  # gateways that start together must not march in step
         self._credits: dict[str, float] = {}
 
-    def choose(self, strategy: Strategy, candidates: Sequence[C], key: str, affinity: KeyAffinity) -> C:
-        """One of `candidates`, of which there is at least one. A call with a key stays where `affinity` says."""
+    def choose(self, strategy: Strategy, candidates: Sequence[C]) -> C:
+        """One of `candidates`, of which there is at least one."""
         if len(candidates) == 1:
             return candidates[0]
-        if key and affinity is not KeyAffinity.NONE:
-            return choose_by_key(candidates, key, bounded=affinity is KeyAffinity.PREFERRED)
         if strategy is Strategy.LEAST_CONNECTIONS:
             return choose_least(candidates, self._rng, _connections)
         if strategy is Strategy.RESPONSE_TIME:
@@ -68,7 +69,7 @@ class Balancer(Generic[C]):
         return candidates[turn % len(candidates)]
 
     def _weighted_random(self, candidates: Sequence[C]) -> C:
-        total = sum(candidate.weight for candidate in candidates)
+        total = sum([candidate.weight for candidate in candidates])
         if total <= 0:
             return self._round_robin(candidates)
         point = self._rng() * total
@@ -80,7 +81,7 @@ class Balancer(Generic[C]):
 
     def _smooth(self, candidates: Sequence[C]) -> C:
         """Smooth weighted round robin (nginx upstream module, 2012): shares by weight, never in bursts."""
-        total = sum(candidate.weight for candidate in candidates)
+        total = sum([candidate.weight for candidate in candidates])
         if total <= 0:
             return self._round_robin(candidates)
         credits = {
@@ -111,24 +112,8 @@ def choose_least(candidates: Sequence[C], rng: Rng, cost: Callable[[C], float]) 
 
 
 def _connections(candidate: Candidate) -> float:
-    return candidate.in_flight / candidate.concurrency
+    return candidate.in_flight / candidate.capacity
 
 
 def _expected_wait(candidate: Candidate) -> float:
-    return candidate.latency_s * (candidate.in_flight + 1)
-
-
-def choose_by_key(candidates: Sequence[C], key: str, *, bounded: bool) -> C:
-    """Rendezvous hashing (Thaler and Ravishankar, 1998): the same choice on every gateway, few keys move on a change.
-
-    bounded: an instance that carries more than 1.25 times the mean hands its keys to the next in rank.
-    """
-    ranked = sorted(candidates, key=lambda candidate: _rank(candidate.name, key), reverse=True)
-    if not bounded:
-        return ranked[0]
-    bound = LOAD_BOUND * (sum(candidate.in_flight for candidate in candidates) + 1) / len(candidates)
-    return next((candidate for candidate in ranked if candidate.in_flight < bound), ranked[0])
-
-
-def _rank(name: str, key: str) -> bytes:
-    return blake2b(f"{name}\0{key}".encode(), digest_size=8).digest()
+    return (candidate.latency_s or UNKNOWN_LATENCY_S) * (candidate.in_flight + 1)

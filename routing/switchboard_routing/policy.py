@@ -38,6 +38,23 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """consecutive_failures: that open the circuit of an instance. successes_to_close: while it is half-open."""
+
+    consecutive_failures: int = 5
+    open_s: float = 30.0
+    successes_to_close: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic's type; prefix: every type that begins so."""
+
+    topic: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Capability:
     """Something that an agent can do; version is semantic."""
 
@@ -51,6 +68,7 @@ class AgentPolicy:
     """One Agent as the gateway routes to it.
 
     nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
+    hash_header: whose value a consistent hash hashes instead of the key.
     """
 
     namespace: str
@@ -60,9 +78,12 @@ class AgentPolicy:
     description: str = ""
     nodes: frozenset[str] | None = None
     capabilities: tuple[Capability, ...] = ()
+    topics: tuple[Subscription, ...] = ()
     weight: int = 100
     strategy: Strategy = Strategy.LEAST_CONNECTIONS
     key_affinity: KeyAffinity = KeyAffinity.PREFERRED
+    hash_header: str = ""
     timeout_s: float = 30.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES

@@ -1,0 +1,80 @@
+"""Calls that wait for an instance: bounded in number and bytes, higher priority first, then in order of arrival."""
+
+from typing import Generic, Protocol, TypeVar
+
+from switchboard_gateway.instances import Route
+
+
+class Waiting(Protocol):
+    """A call, as the hold sees it."""
+
+    @property
+    def route(self) -> Route: ...
+
+    @property
+    def priority(self) -> int: ...
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+class Hold(Generic[W]):
+    """calls: those that wait, with the bytes that each keeps. bytes: of all."""
+
+    __slots__ = ("_max_bytes", "_max_calls", "_queues", "bytes", "calls")
+
+    def __init__(self, max_calls: int, max_bytes: int) -> None:
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
+        self._queues: dict[Route, dict[int, dict[W, None]]] = {}
+        self.calls: dict[W, int] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def add(self, call: W, size: int) -> bool:
+        """Keep a call that does not wait yet; False when too much waits already."""
+        if len(self.calls) >= self._max_calls or self.bytes + size > self._max_bytes:
+            return False
+        self.calls[call] = size
+        self.bytes += size
+        self._queues.setdefault(call.route, {}).setdefault(call.priority, {})[call] = None
+        return True
+
+    def grow(self, call: W, size: int) -> bool:
+        """More of a call's payload came while it waits; False when that is too much."""
+        if call not in self.calls:
+            return True
+        if self.bytes + size > self._max_bytes:
+            return False
+        self.calls[call] += size
+        self.bytes += size
+        return True
+
+    def remove(self, call: W) -> None:
+        """The call no longer waits; one that never did is fine."""
+        size = self.calls.pop(call, None)
+        if size is None:
+            return
+        self.bytes -= size
+        queues = self._queues[call.route]
+        queue = queues[call.priority]
+        del queue[call]
+        if not queue:
+            del queues[call.priority]
+            if not queues:
+                del self._queues[call.route]
+
+    def take(self, route: Route) -> W | None:
+        """The next call of one Agent, which no longer waits; None when none does."""
+        queues = self._queues.get(route)
+        if not queues:
+            return None
+        call = next(iter(queues[max(queues)]))
+        self.remove(call)
+        return call
+
+    def routes(self) -> list[Route]:
+        """The Agents for which calls wait."""
+        return list(self._queues)

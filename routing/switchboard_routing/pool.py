@@ -1,0 +1,254 @@
+"""The instances of one Agent, with all that decides which of them gets a call.
+
+Balancing, zones, key affinity, circuit breakers, push-back and the retry budget meet here. Lists are made anew when
+something changes; a call that meets nothing unusual costs a few comparisons.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Final, Generic
+
+from switchboard_routing.affinity import Homes
+from switchboard_routing.balance import Balancer, C, Rng
+from switchboard_routing.breaker import MAX_PUSH_BACK_S, Breaker, Outcome, State
+from switchboard_routing.budget import RetryBudget
+from switchboard_routing.policy import AgentPolicy, KeyAffinity, Strategy
+
+# Told to callers that met a half-open circuit whose probes are all under way: these end soon
+PROBE_RETRY_S: Final = 1.0
+
+
+class Hashing(Enum):
+    """Whether a call goes by its key: NO, to the key's home while it has room (BOUNDED), or there alone (STRICT)."""
+
+    NO = "no"
+    BOUNDED = "bounded"
+    STRICT = "strict"
+
+
+class Pool(Generic[C]):
+    """One Agent and the instances that can answer for it, by name. One task owns it.
+
+    on_change: told of each circuit that opens, turns half-open or closes. calls: of the Agent so far, counted by the
+    owner; they fill the retry budget. breakers: of instances that failed lately, and of no others: an empty mapping
+    means that every circuit is closed.
+    """
+
+    __slots__ = (
+        "_balancer",
+        "_budget",
+        "_closed",
+        "_homes",
+        "_near",
+        "_on_change",
+        "_panics",
+        "_pushed",
+        "_suspects",
+        "_unusual",
+        "_zone",
+        "breakers",
+        "calls",
+        "instances",
+        "policy",
+    )
+
+    def __init__(self, policy: AgentPolicy, rng: Rng, on_change: Callable[[C, State], None] | None = None) -> None:
+        self.policy = policy
+        self._on_change = on_change
+        self.instances: list[C] = []
+        self.breakers: dict[C, Breaker] = {}
+        self.calls = 0
+        self._balancer: Balancer[C] = Balancer(rng)
+        self._budget = RetryBudget()
+        self._pushed: dict[C, float] = {}
+        self._zone = ""
+        self._sort()
+
+    # Membership
+
+    def update(self, policy: AgentPolicy, instances: Iterable[C], zone: str) -> None:
+        """Take the policy, all instances that can answer, and the zone of the caller's gateway."""
+        changed = policy.breaker != self.policy.breaker
+        self.policy = policy
+        self.instances = sorted(instances, key=lambda instance: instance.name)
+        self._zone = zone
+        members = set(self.instances)
+        # Gone, or new under the same name: what it did before says nothing
+        self.breakers = {} if changed else {i: breaker for i, breaker in self.breakers.items() if i in members}
+        self._pushed = {i: until for i, until in self._pushed.items() if i in members}
+        self._sort()
+
+    def reset(self) -> None:
+        """Close every circuit and forget every failure and push-back."""
+        self.breakers.clear()
+        self._pushed.clear()
+        self._sort()
+
+    def _sort(self) -> None:
+        self._suspects = [i for i, breaker in self.breakers.items() if breaker.state is not State.CLOSED]
+        suspects = set(self._suspects)
+        self._closed = [i for i in self.instances if i not in suspects] if suspects else self.instances
+        self._near = self._nearest(self._closed)
+        # So many at once are rather a sign of something else that fails, and the rest could not carry the load
+        self._panics = 2 * len(self._closed) < len(self.instances)
+        self._unusual = bool(suspects or self._pushed)
+        self._homes = Homes(self.instances)
+
+    def _nearest(self, instances: list[C]) -> list[C]:
+        if not self._zone:
+            return instances
+        return [instance for instance in instances if instance.zone == self._zone] or instances
+
+    @property
+    def room(self) -> int:
+        """Calls that could go out now without being refused for want of room, as far as is known."""
+        return sum([max(0, instance.full - instance.in_flight) for instance in self._closed or self.instances])
+
+    # Choice
+
+    def choose(self, strategy: Strategy, key: str, tried: tuple[C, ...], now: float) -> C | None:
+        """The instance that gets the call; None when no instance is there that was not tried and whose circuit lets it.
+
+        The zone's own come first while they have room; an instance that is full is passed over while others are not.
+        """
+        if tried or self._unusual:
+            return self._choose_carefully(strategy, key, tried, now)
+        if key:
+            hashing = hashing_of(strategy, self.policy.key_affinity)
+            if hashing is not Hashing.NO and self.instances:
+                return self._homes.home(key) if hashing is Hashing.STRICT else self._homes.bounded(key)
+        near = self._near
+        if not near:
+            return None
+        chosen = near[0] if len(near) == 1 else self._balancer.choose(strategy, near)
+        if chosen.in_flight < chosen.free:
+            return chosen
+        return self._spill(strategy, chosen, near, self._closed)
+
+    def _choose_carefully(self, strategy: Strategy, key: str, tried: tuple[C, ...], now: float) -> C | None:
+        able = self.able(strategy, key, tried, now)
+        if not able:
+            return None
+        if key and hashing_of(strategy, self.policy.key_affinity) is Hashing.BOUNDED:
+            return Homes(able).bounded(key)
+        near = self._nearest(able)
+        chosen = self._balancer.choose(strategy, near)
+        return chosen if chosen.in_flight < chosen.free else self._spill(strategy, chosen, near, able)
+
+    def _spill(self, strategy: Strategy, chosen: C, near: list[C], all_: list[C]) -> C:
+        """Instead of one that is busy: a free one of the zone, a free one elsewhere, one with room, or it after all."""
+        if len(all_) == 1:
+            return chosen
+        found = [i for i in near if i.in_flight < i.free]
+        if not found and len(all_) > len(near):
+            found = [i for i in all_ if i.in_flight < i.free]
+        if not found and chosen.in_flight >= chosen.full:
+            found = [i for i in near if i.in_flight < i.full] or [i for i in all_ if i.in_flight < i.full]
+        return self._balancer.choose(strategy, found) if found else chosen
+
+    def able(self, strategy: Strategy, key: str, tried: tuple[C, ...], now: float) -> list[C]:
+        """Those that may get the call: not tried, with a circuit that lets it, not asking to be left alone.
+
+        When all ask to be left alone, each of them may, but once per call: overload must not multiply. A key that must
+        stay has its home alone.
+        """
+        if self._unusual:
+            self._look(now)
+        instances = self.instances
+        if key and instances and hashing_of(strategy, self.policy.key_affinity) is Hashing.STRICT:
+            instances = [self._homes.home(key)]
+        found = [i for i in instances if i not in tried and self._admits(i)]
+        if not self._pushed:
+            return found
+        rested = [i for i in found if i not in self._pushed]
+        return rested if rested or tried else found
+
+    def _admits(self, instance: C) -> bool:
+        breaker = self.breakers.get(instance)
+        return breaker is None or breaker.admits(self._panics)
+
+    def _look(self, now: float) -> None:
+        """Let time pass: circuits turn half-open, push-back ends."""
+        for instance in self._suspects:
+            if self.breakers[instance].look(now):
+                self._tell(instance, State.HALF_OPEN)
+        if self._pushed and min(self._pushed.values()) <= now:
+            self._pushed = {i: until for i, until in self._pushed.items() if until > now}
+            self._sort()
+
+    def next_attempt_s(self, strategy: Strategy, key: str, now: float) -> float:
+        """Seconds until an instance whose circuit is open is tried again; for callers that nobody could take."""
+        instances = self.instances
+        if key and instances and hashing_of(strategy, self.policy.key_affinity) is Hashing.STRICT:
+            instances = [self._homes.home(key)]
+        breakers = [self.breakers[i] for i in instances if i in self.breakers]
+        waits = [b.until - now if b.state is State.OPEN else PROBE_RETRY_S for b in breakers]
+        return max(0.001, min(waits, default=PROBE_RETRY_S))
+
+    # What comes of it
+
+    def probe(self, instance: C) -> Breaker | None:
+        """Say that an attempt begins. Returns the breaker that let it through as a probe, for `record`."""
+        breaker = self.breakers.get(instance)
+        if breaker is None or breaker.state is State.CLOSED:
+            return None
+        breaker.probes += 1
+        return breaker
+
+    def record(self, instance: C, outcome: Outcome, probe: Breaker | None, retry_after_s: float, now: float) -> None:
+        """Take the outcome of an attempt.
+
+        Every attempt that was a probe must be recorded; another may be left out when it succeeded and no breaker is
+        there. A failure of an instance that has left says nothing.
+        """
+        if probe is not None:
+            probe.probes -= 1
+        breaker = self.breakers.get(instance)
+        if probe is not None and breaker is not probe:
+            return  # reset meanwhile
+        if outcome is Outcome.FAILURE:
+            if breaker is None:
+                if instance not in self.instances:
+                    return
+                breaker = self.breakers[instance] = Breaker(self.policy.breaker)
+            changed = breaker.failed(now, probe is not None, retry_after_s)
+        elif outcome is Outcome.SUCCESS and breaker is not None:
+            changed = breaker.succeeded(probe is not None)
+            if breaker.state is State.CLOSED:
+                del self.breakers[instance]
+        else:
+            changed = False
+        if changed and breaker is not None:
+            self._sort()
+            self._tell(instance, breaker.state)
+
+    def _tell(self, instance: C, state: State) -> None:
+        if self._on_change is not None:
+            self._on_change(instance, state)
+
+    def push_back(self, instance: C, retry_after_s: float, now: float) -> None:
+        """Pass the instance over for as long as it asks, while others are there."""
+        if retry_after_s > 0 and len(self.instances) > 1:
+            self._pushed[instance] = now + min(retry_after_s, MAX_PUSH_BACK_S)
+            self._unusual = True
+
+    def may_retry(self, now: float) -> bool:
+        """Whether one more retry is within the Agent's budget."""
+        return self._budget.take(self.calls, now)
+
+    def circuits(self) -> dict[State, int]:
+        """How many instances there are per state of their circuit."""
+        found = dict.fromkeys(State, 0)
+        for instance in self.instances:
+            breaker = self.breakers.get(instance)
+            found[breaker.state if breaker is not None else State.CLOSED] += 1
+        return found
+
+
+def hashing_of(strategy: Strategy, affinity: KeyAffinity) -> Hashing:
+    """How a call with a key is routed."""
+    if affinity is KeyAffinity.REQUIRED:
+        return Hashing.STRICT
+    if affinity is KeyAffinity.PREFERRED or strategy is Strategy.CONSISTENT_HASH:
+        return Hashing.BOUNDED
+    return Hashing.NO
