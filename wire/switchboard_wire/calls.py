@@ -279,8 +279,10 @@ class IncomingCall:
         """End the call with a result; what does not fit in one frame goes ahead as DATA."""
         data = payload.data
         if len(data) > MAX_DATA_BYTES:
-            await self._sender.send(data[:-MAX_DATA_BYTES], content_type=payload.content_type)
-            data = data[-MAX_DATA_BYTES:]
+            # In full frames: a full one says that more of its piece follows
+            ahead = (len(data) - 1) // MAX_DATA_BYTES * MAX_DATA_BYTES
+            await self._sender.send(data[:ahead], content_type=payload.content_type)
+            data = data[ahead:]
         if self.over:
             return
         self._finish()

@@ -24,12 +24,10 @@ _MEDIA_TYPE: Final = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[ -~]*)?")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. close: the frame that ended the call; content_type: of data."""
+    """A whole answer. close: the frame that ended the call, with all of the data."""
 
     message_id: str
     agent: str
-    data: bytes
-    content_type: str
     close: pb.Frame
 
 
@@ -39,11 +37,12 @@ def to_json(answer: Answer) -> bytes:
     output: text as a string, JSON as its value, no bytes of no type as null. Anything else is base64, and `encoding`
     says so. `contentType` is there for all but text/plain and application/json; `metadata` when the handler gave any.
     """
-    kind = media_type(answer.content_type)
-    output, encoding = _output(answer.data, kind)
+    content_type = answer.close.content_type
+    kind = media_type(content_type)
+    output, encoding = _output(answer.close.data, kind)
     members = [f'"id":{_quote(answer.message_id)}', f'"output":{output}']
     if encoding or kind not in (TEXT, JSON, ""):
-        members.append(f'"contentType":{_quote(answer.content_type or BYTES)}')
+        members.append(f'"contentType":{_quote(content_type or BYTES)}')
     if encoding:
         members.append(f'"encoding":{_quote(encoding)}')
     members.append(_facts(answer))
@@ -59,7 +58,7 @@ def to_headers(answer: Answer) -> dict[str, str]:
     """The headers of an answer whose body is the payload itself."""
     close = answer.close
     headers = {
-        "Content-Type": safe_content_type(answer.content_type),
+        "Content-Type": safe_content_type(close.content_type),
         "X-Content-Type-Options": "nosniff",  # what an agent wrote is not ours to be guessed at
         MESSAGE_ID: answer.message_id,
         AGENT: answer.agent,

@@ -3,11 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
+from switchboard.answers import join_pieces
 from switchboard_gateway.core import Core
 from switchboard_gateway.rest import answers, bodies
 from switchboard_gateway.rest.answers import Answer
@@ -143,25 +144,23 @@ class Call:
 
     async def whole(self, share: bodies.Share, limit: int) -> Answer:
         """The answer in one piece. Raises SwitchboardError, PAYLOAD_TOO_LARGE when it is over `limit` bytes."""
-        parts: list[bytes] = []
+        frames: list[pb.Frame] = []
         size = 0
-        content_type = ""
         async for frame in self.pieces():
             size += len(frame.data)
             if size > limit:
                 message = f"the answer is over {limit} bytes: ask for it with Accept: text/event-stream"
                 raise failure(pb.PAYLOAD_TOO_LARGE, message, delivered=pb.DELIVERED_YES)
             share.add(len(frame.data))
-            parts.append(frame.data)
-            content_type = content_type or frame.content_type
-        return await self.end(b"".join(parts), content_type)
+            frames.append(frame)
+        answer = await self.end()
+        return replace(answer, close=join_pieces(frames, answer.close)) if frames else answer
 
-    async def end(self, data: bytes = b"", content_type: str = "") -> Answer:
-        """The end of the answer; its data is `data` and what the last frame brought. Raises SwitchboardError."""
+    async def end(self) -> Answer:
+        """The end of the answer, with what the last frame brought. Raises SwitchboardError."""
         close = await self.outgoing.closed
         raise_for(close)
-        opened = self._frame.open
-        return Answer(opened.message_id, opened.agent, data + close.data, content_type or close.content_type, close)
+        return Answer(self.message_id, self.agent, close)
 
     def _raise_of_upload(self) -> None:
         upload = self._upload

@@ -37,7 +37,7 @@ async def stream_events(request: web.Request, call: "Call", limits: RestLimits) 
             raise
         await response.write(pieces.finish() + encode_event(to_problem(error.error).body.decode(), "error"))
         return response
-    last = pieces.encode(answer.data, answer.content_type) + pieces.finish()
+    last = pieces.encode(answer.close.data, answer.close.content_type) + pieces.finish()
     await _write(request, response, last + encode_event(answers.to_summary(answer).decode(), "done"))
     return response
 
@@ -84,7 +84,7 @@ async def stream_raw(request: web.Request, call: "Call") -> web.StreamResponse:
         first = await anext(frames, None)
         if first is None:
             answer = await call.end()
-            return web.Response(body=answer.data, headers=answers.to_headers(answer))
+            return web.Response(body=answer.close.data, headers=answers.to_headers(answer))
         headers = {
             "Content-Type": answers.safe_content_type(first.content_type),
             "X-Content-Type-Options": "nosniff",
@@ -97,7 +97,7 @@ async def stream_raw(request: web.Request, call: "Call") -> web.StreamResponse:
         try:
             async for frame in frames:
                 await response.write(frame.data)
-            await response.write((await call.end()).data)
+            await response.write((await call.end()).close.data)
         except SwitchboardError:
             if request.transport is not None:
                 request.transport.abort()

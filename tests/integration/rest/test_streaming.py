@@ -130,6 +130,25 @@ async def test_json_gathers_the_pieces(rest: Rest) -> None:
         assert (await response.json())["output"] == "onetwo\nlinesdréi"
 
 
+async def test_json_gathers_values_in_an_array(rest: Rest) -> None:
+    async def counts(call: IncomingCall) -> None:
+        for number in range(3):
+            await call.send(b'{"n": %d}' % number, "application/json")
+        await call.close(Payload())
+
+    rest.host(make_policy(), counts)
+    async with rest.client.post(rest.url + EXECUTE, json={"input": "x"}) as response:
+        assert (await response.json())["output"] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_a_large_json_value_is_one_event(rest: Rest) -> None:
+    rest.host(make_policy(), echo)
+    value = {"text": "x" * 300_000}
+    async with rest.client.post(rest.url + EXECUTE, json={"input": value}, headers=EVENTS) as response:
+        (event, data), (last, _) = events_of(await response.text())
+    assert (event, json.loads(data), last) == ("message", value, "done")
+
+
 async def test_half_a_raw_answer_is_never_taken_for_a_whole_one(rest: Rest) -> None:
     rest.host(make_policy(), breaks_off)
     async with rest.client.post(rest.url + EXECUTE, data=b"x", headers={"Content-Type": "x/y"}) as response:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError
-from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES
+from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES, MAX_DATA_BYTES
 from switchboard_wire.outbox import Outbox, take_turns
 from switchboard_wire.peer import Peer, ProtocolError, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -47,6 +47,14 @@ def connect(answer: Answerer | None = None) -> tuple[Peer, Answering]:
 
 async def echo(call: IncomingCall) -> None:
     await call.close(Payload(await call.body(limit=1 << 24), "text/plain"), processing_us=7)
+
+
+async def test_a_large_answer_goes_ahead_in_full_frames() -> None:
+    near, _ = connect(echo)
+    call = OutgoingCall(near, new_open(target(), Payload(b"x" * 100), end=False))
+    await call.send(b"x" * (2 * MAX_DATA_BYTES), end=True)
+    assert [len(frame.data) async for frame in call.pieces()] == [MAX_DATA_BYTES, MAX_DATA_BYTES]
+    assert len((await call.closed).data) == 100
 
 
 def target(type_: str = "echo") -> pb.Open:

@@ -12,10 +12,10 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 
 def make_answer(data: bytes = b"", content_type: str = "", **close: object) -> Answer:
-    frame = pb.Frame(kind=pb.CLOSE, instance="writers-1", processing_us=1500)
+    frame = pb.Frame(kind=pb.CLOSE, instance="writers-1", processing_us=1500, data=data, content_type=content_type)
     for name, value in close.items():
         getattr(frame, name).update(value)
-    return Answer("m1", "summarizer", data, content_type, frame)
+    return Answer("m1", "summarizer", frame)
 
 
 FACTS = {"id": "m1", "agent": "summarizer", "instance": "writers-1", "processingMs": 1.5}

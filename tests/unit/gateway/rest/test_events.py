@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard_gateway.rest.events import Pieces, encode_event
+from switchboard_wire.limits import MAX_DATA_BYTES
 
 
 def parse(stream: bytes) -> list[tuple[str, str]]:
@@ -49,6 +50,19 @@ def test_a_character_that_is_cut_in_two_comes_whole(text: str, data: st.DataObje
 
 def test_what_is_no_text_is_base64() -> None:
     assert parse(Pieces().encode(b"\x00\xff", "image/png")) == [("bytes", base64.b64encode(b"\x00\xff").decode())]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "image/png"])
+def test_a_piece_of_several_frames_is_one_event(content_type: str) -> None:
+    whole = b"[" + b"1," * MAX_DATA_BYTES + b"1]"
+    pieces = Pieces()
+    stream = b"".join(
+        pieces.encode(whole[start : start + MAX_DATA_BYTES], content_type)
+        for start in range(0, len(whole), MAX_DATA_BYTES)
+    )
+    (_, data), *others = parse(stream + pieces.finish())
+    assert others == []
+    assert data == (whole.decode() if "json" in content_type else base64.b64encode(whole).decode())
 
 
 def test_a_character_that_never_ends_is_replaced() -> None:
