@@ -1,6 +1,7 @@
 """Start and stop of a component's process: uvloop where there is one, SIGTERM and SIGINT as one event."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -8,10 +9,16 @@ from switchboard_runtime.log import configure_logging
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
+# Calls leave no reference cycles behind (0.01 objects per REST call), yet by Python's 700 the collector went through
+# those under way so often that it took 15 % of the gateway's time with 64 connections, 29 % with 300; so it takes 2 %.
+GC_THRESHOLDS = (100_000, 50, 100)
+
 
 def run_component(component: str, main: Main) -> None:
     """Run `main(stop)` to its end. `stop` is set at SIGTERM or SIGINT; main then drains and returns."""
     configure_logging(component)
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_with_signals(main))
 
