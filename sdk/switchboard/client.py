@@ -14,6 +14,7 @@ from switchboard.connection import CONNECT_WAIT_S, Connection
 from switchboard.options import CallOptions, Target, fill_open
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with, failure
+from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, LIST_AGENTS_METHOD, SESSION_METHOD
 from switchboard_wire.peer import Peer
 from switchboard_wire.streams import open_channel
@@ -54,7 +55,7 @@ class Client(Caller, Composition):
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), wait_s=self._wait_s)
+        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), _greeting, self._wait_s)
         super().__init__(self._connection, Deadlines())
         self._running = asyncio.create_task(self._connection.run())
         return self
@@ -104,6 +105,10 @@ def _template(target: Target, content_type: str, options: CallOptions) -> bytes:
     frame = pb.Frame(kind=pb.OPEN, end=True, content_type=content_type)
     fill_open(frame.open, target, options)
     return frame.SerializeToString()
+
+
+def _greeting() -> list[pb.Frame]:
+    return [pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL))]
 
 
 class _SessionEvents:

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, cast
 
 from grpc import aio
 
 from switchboard_wire.errors import failure
 from switchboard_wire.peer import Peer, PeerEvents
+from switchboard_wire.sockets import dial_socket, run_socket
 from switchboard_wire.streams import open_channel, run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -18,77 +20,138 @@ log = logging.getLogger("switchboard.connection")
 # The first retry comes soon, because a restart is the usual reason; the last ones seldom, for the other end's sake
 FIRST_BACKOFF_S = 0.05
 MAX_BACKOFF_S = 2.0
+# How often a stream that another has replaced is looked at: its last call may take minutes
+LINGER_S = 0.5
 # A call waits so long for a stream, within its own time: a gateway that restarts is back sooner
 CONNECT_WAIT_S = 10.0
 
+UNIX = "unix:"
 Greeting = Callable[[], list[pb.Frame]]
+Running = Coroutine[Any, Any, str]  # pumps a stream to its end, which it explains
 
 
 class Connection:
     """Keeps a stream to `address` while `run` runs, with full-jitter back-off between tries.
 
-    peer: the living end of it, or None. greeting: the frames with which each new stream begins.
-    wait_s: how long `wait` waits at most.
+    address: host:port of a gRPC server with the method, or unix:PATH of a sidecar's socket with the service.
+    peer: the living end of it, or None. greeting: the frames with which each new stream begins. wait_s: how long `wait`
+    waits at most. When the other end says GOAWAY, new calls move to another stream as soon as there is one; those that
+    are under way end on theirs.
     """
 
     def __init__(
-        self,
-        address: str,
-        method: str,
-        events: PeerEvents,
-        greeting: Greeting | None = None,
-        wait_s: float = CONNECT_WAIT_S,
+        self, address: str, method: str, events: PeerEvents, greeting: Greeting, wait_s: float = CONNECT_WAIT_S
     ) -> None:
         self.address = address
-        self._wait_s = wait_s
         self.peer: Peer | None = None
         self._method = method
         self._events = events
         self._greeting = greeting
-        self._changed = asyncio.Event()
+        self._wait_s = wait_s
+        self._connected = asyncio.Event()
+        self._must_dial = asyncio.Event()
+        self._pumps: set[asyncio.Task[None]] = set()
         self._reason = "not tried yet"
+
+    # Events of the stream
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        self._events.on_open(peer, frame)
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        if frame.kind == pb.GOAWAY and peer is self.peer:
+            log.info("the other end goes away", extra={"address": self.address, "reason": frame.goaway.reason[:200]})
+            self._must_dial.set()
+        self._events.on_control(peer, frame)
+
+    def on_lost(self, peer: Peer) -> None:
+        if peer is self.peer:
+            self.peer = None
+            self._connected.clear()
+            self._must_dial.set()
+        self._events.on_lost(peer)
+
+    # Work
 
     async def run(self) -> None:
         """Dial, pump, dial again, until cancelled."""
         backoff_s = FIRST_BACKOFF_S
-        while True:
-            if await self._dial():
-                backoff_s = FIRST_BACKOFF_S
-            await asyncio.sleep(random.random() * backoff_s)
-            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+        try:
+            while True:
+                backoff_s = FIRST_BACKOFF_S if await self._dial() else min(2 * backoff_s, MAX_BACKOFF_S)
+                if self.peer is not None:
+                    await self._must_dial.wait()
+                await asyncio.sleep(random.random() * backoff_s)
+        finally:
+            for pump in self._pumps:
+                pump.cancel()
+            await asyncio.gather(*self._pumps, return_exceptions=True)
 
     async def _dial(self) -> bool:
-        """One stream from its beginning to its end; False when there was none."""
-        # A channel of its own: grpc would keep its back-off of seconds from one try to the next
-        async with open_channel(self.address) as channel:
-            stream: Any = cast(Any, channel).stream_stream(self._method)()
-            try:
-                await stream.wait_for_connection()
-            except aio.AioRpcError as error:
-                self._reason = str(error.details())
-                return False
-            peer = Peer(self._events, dialled=True, label=self.address)
-            for frame in self._greeting() if self._greeting else []:
-                peer.send(frame)
-            self.peer = peer
-            self._changed.set()
-            log.debug("connected", extra={"address": self.address})
-            try:
-                self._reason = await run_stream(peer, stream)
-                log.info("connection lost", extra={"address": self.address, "reason": self._reason})
-            finally:
-                self.peer = None
-                self._changed.clear()
+        """Begin a stream; False when the other end cannot be reached."""
+        begin = self._begin_socket if self.address.startswith(UNIX) else self._begin_grpc
+        begun = await begin()
+        if begun is None:
+            return False
+        self.peer, running = begun
+        for frame in self._greeting():
+            self.peer.send(frame)
+        self._must_dial.clear()
+        self._connected.set()
+        pump = asyncio.create_task(self._pump(self.peer, running))
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
         return True
+
+    async def _begin_socket(self) -> tuple[Peer, Running] | None:
+        try:
+            peer = await dial_socket(Path(self.address.removeprefix(UNIX)), self._method, self, self.address)
+        except OSError as error:
+            self._reason = str(error)
+            return None
+        return peer, run_socket(peer)
+
+    async def _begin_grpc(self) -> tuple[Peer, Running] | None:
+        # A channel of its own: grpc would keep its back-off of seconds from one try to the next
+        channel = open_channel(self.address)
+        stream: Any = cast(Any, channel).stream_stream(self._method)()
+        try:
+            await stream.wait_for_connection()
+        except BaseException as error:
+            await channel.close(None)
+            if not isinstance(error, aio.AioRpcError):
+                raise
+            self._reason = str(error.details())
+            return None
+        peer = Peer(self, dialled=True, label=self.address)
+        return peer, _run_grpc(peer, channel, stream)
+
+    async def _pump(self, peer: Peer, running: Running) -> None:
+        """Run one stream to its end: it breaks, or another has taken its place and its last call is over."""
+        log.debug("connected", extra={"address": self.address})
+        pumping = asyncio.create_task(running)
+        try:
+            while not pumping.done() and (peer is self.peer or peer.calls):
+                await asyncio.wait({pumping}, timeout=LINGER_S)
+        finally:
+            pumping.cancel()
+            ended = (await asyncio.gather(pumping, return_exceptions=True))[0]
+        if isinstance(ended, str):
+            self._reason = ended
+        log.info("connection ended", extra={"address": self.address, "reason": self._reason})
 
     async def wait(self, timeout_s: float | None = None) -> Peer:
         """The living peer, as soon as there is one. Raises NodeUnavailable (delivered=NO)."""
         try:
             async with asyncio.timeout(self._wait_s if timeout_s is None else min(timeout_s, self._wait_s)):
-                while self.peer is None or self.peer.lost:
-                    await self._changed.wait()
-                    await asyncio.sleep(0)  # a lost peer is put away on one of the loop's next turns
+                while self.peer is None:
+                    await self._connected.wait()
         except TimeoutError:
             message = f"{self.address} cannot be reached: {self._reason}"
             raise failure(pb.NODE_UNAVAILABLE, message, retry_after_ms=int(MAX_BACKOFF_S * 1000)) from None
         return self.peer
+
+
+async def _run_grpc(peer: Peer, channel: aio.Channel, stream: Any) -> str:
+    async with channel:
+        return await run_stream(peer, stream)

@@ -12,14 +12,16 @@ import grpc
 from google.protobuf import json_format
 from grpc import aio
 
+from switchboard_sidecar.drain_request import request_drain
 from switchboard_sidecar.settings import Settings
 from switchboard_sidecar.sidecar import Sidecar
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
-from switchboard_wire.internal_v1 import links_pb2, registry_pb2
+from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import SERVER_OPTIONS
 from switchboard_wire.peer import Peer
-from switchboard_wire.streams import open_channel, run_stream, stream_service
+from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket
+from switchboard_wire.streams import run_stream, stream_service
 from switchboard_wire.v1 import frames_pb2 as pb
 
 PATIENCE_S = 20.0
@@ -141,20 +143,22 @@ class FakeHost:
         self.states: dict[str, int] = {}
         self.registered: list[pb.HostedAgent] = []
         self.answers_assign = True
-        self.peer = Peer(self, dialled=True, label="the sidecar")
+        self.peer: Peer = Peer(self, dialled=True, label="the sidecar")  # replaced when it attaches
         self._socket = socket
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> str:
         """Attach until cancelled or cut."""
-        channel: Any = open_channel(f"unix:{self._socket}")
-        stream = channel.stream_stream(names.ATTACH_METHOD)()
-        self.peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=1, protocol_max=1, version="test")))
-        try:
-            return await run_stream(self.peer, stream)
-        finally:
-            stream.cancel()
-            await channel.close()
+        self.peer = peer = await self._dial()
+        peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=1, protocol_max=1, version="test")))
+        return await run_socket(peer)
+
+    async def _dial(self) -> SocketPeer:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(OSError):  # it is bound a moment before it listens
+                    return await dial_socket(self._socket, names.ATTACH_SERVICE, self, "the sidecar")
+                await asyncio.sleep(0.005)
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         call = IncomingCall(peer, frame)
@@ -272,13 +276,7 @@ class Stage:
 
     async def drain(self) -> int:
         """What the sidecar's preStop does."""
-        async with aio.insecure_channel(f"unix:{self.settings.socket_path}") as channel:
-            ask = channel.unary_unary(
-                names.DRAIN_METHOD,
-                request_serializer=links_pb2.DrainRequest.SerializeToString,
-                response_deserializer=links_pb2.DrainResponse.FromString,
-            )
-            return int((await ask(links_pb2.DrainRequest(reason="test"))).in_flight)
+        return await request_drain(self.settings.socket_path, "test")
 
 
 @contextlib.asynccontextmanager

@@ -67,9 +67,11 @@ REQUEST_METHOD: Final = "/switchboard.v1.Gateway/Request"
 STREAM_METHOD: Final = "/switchboard.v1.Gateway/Stream"
 LIST_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/ListAgents"
 LINK_METHOD: Final = "/switchboard.internal.v1.Links/Link"
-ATTACH_METHOD: Final = "/switchboard.internal.v1.Hosts/Attach"
-DRAIN_METHOD: Final = "/switchboard.internal.v1.Drains/Drain"
 REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
+
+# Services on the pod's unix socket
+ATTACH_SERVICE: Final = "attach"  # a host
+DRAIN_SERVICE: Final = "drain"  # the sidecar's own preStop: one call, answered when the drain is over
 
 # Environment of the components
 ENV_NAMESPACE: Final = "SWITCHBOARD_NAMESPACE"  # of the pod; a gateway's default namespace

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from switchboard_wire.limits import MAX_MESSAGE_BYTES
 from switchboard_wire.peer import Peer, PeerEvents, ProtocolError
@@ -21,7 +21,8 @@ PREFACE: Final = b"switchboard/1 "
 MAX_PREFACE_BYTES: Final = 64
 _LENGTH: Final = 4
 
-Accept = Callable[[str], PeerEvents | None]  # service → events of the new peer; None: no such service here
+# (service, the new peer) → its events; None: no such service here. The peer's owner keeps it alive by `run_socket`.
+Accept = Callable[[str, "SocketPeer"], PeerEvents | None]
 
 
 class SocketPeer(Peer):
@@ -85,8 +86,7 @@ class _Reader(asyncio.Protocol):
         self.peer: SocketPeer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, but is not derived from it
 
     def data_received(self, data: bytes) -> None:
         peer = self.peer
@@ -128,15 +128,31 @@ class _Listener(_Reader):
         if not PREFACE.startswith(line[: len(PREFACE)]) or len(line) > MAX_PREFACE_BYTES:
             self._transport.abort()
         elif found:
-            events = self._accept(line[len(PREFACE) :].decode("ascii", "replace"))
-            if events is None:
-                self._transport.abort()
-                return
-            self._buffer = b""
-            self.peer = SocketPeer(events, dialled=False)
-            self.peer.attach(self._transport)
-            if rest:
-                super().data_received(rest)
+            self._begin(line[len(PREFACE) :].decode("ascii", "replace"), rest)
+
+    def _begin(self, service: str, rest: bytes) -> None:
+        assert self._transport is not None
+        peer = SocketPeer(_Nobody(), dialled=False)
+        events = self._accept(service, peer)
+        if events is None:
+            self._transport.abort()
+            return
+        peer.events = events
+        self._buffer = b""
+        self.peer = peer
+        peer.attach(self._transport)
+        if rest:
+            super().data_received(rest)
+
+
+class _Nobody:
+    """Events of a peer that was not accepted yet."""
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None: ...
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None: ...
+
+    def on_lost(self, peer: Peer) -> None: ...
 
 
 def receive_batches(peer: Peer, buffer: bytes) -> int:

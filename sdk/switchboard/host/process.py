@@ -40,7 +40,7 @@ class Host:
     """The process's events and its work on assignments."""
 
     def __init__(self, address: str, settings: HostSettings) -> None:
-        self._connection = Connection(address, names.ATTACH_METHOD, self, self._greeting)
+        self._connection = Connection(address, names.ATTACH_SERVICE, self, self._greeting)
         self._serving = Serving(_log_call if settings.logs_calls else None)
         self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="handler")
         self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)

@@ -15,8 +15,9 @@ from switchboard.host.process import Host
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import SERVER_OPTIONS
-from switchboard_wire.names import ATTACH_METHOD, SESSION_METHOD
+from switchboard_wire.names import ATTACH_SERVICE, SESSION_METHOD
 from switchboard_wire.peer import Peer
+from switchboard_wire.sockets import SocketPeer, serve_socket
 from switchboard_wire.streams import run_stream, stream_service
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -31,6 +32,8 @@ class FarEnd:
         self._answer = answer
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: aio.Server | None = None
+        self._socket: contextlib.AsyncExitStack | None = None
+        self._sockets: list[SocketPeer] = []
         self.peers: list[Peer] = []
         self.opens: list[pb.Open] = []
         self.cancelled = asyncio.Event()
@@ -82,15 +85,30 @@ class FarEnd:
         async def serve(_: Any, context: Any) -> None:
             await run_stream(Peer(self, dialled=False, label="test"), context)
 
+        if address.startswith("unix:"):
+            self._socket = contextlib.AsyncExitStack()
+            await self._socket.enter_async_context(serve_socket(Path(address[5:]), self._accept, 0o600))
+            self.address = address
+            return
         self._server = aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(tuple(stream_service({self._method: serve})))
         port = self._server.add_insecure_port(address)
         await self._server.start()
         self.address = address if address.startswith("unix:") else f"127.0.0.1:{port}"
 
+    def _accept(self, service: str, peer: SocketPeer) -> "FarEnd | None":
+        if service != self._method:
+            return None
+        self._sockets.append(peer)
+        return self
+
     async def stop(self) -> None:
-        assert self._server is not None
-        await self._server.stop(0)
+        for peer in self._sockets:
+            peer.end("stopped")
+        if self._socket is not None:
+            await self._socket.aclose()
+        if self._server is not None:
+            await self._server.stop(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -115,7 +133,7 @@ class Pod:
     def __init__(self, folder: Path) -> None:
         self.code = folder / "code"
         self.code.mkdir()
-        self.sidecar = FarEnd(ATTACH_METHOD, self._route_back)
+        self.sidecar = FarEnd(ATTACH_SERVICE, self._route_back)
         self.socket = folder / "host.sock"
         self.stop = asyncio.Event()
 

@@ -32,7 +32,7 @@ class Echo:
     def on_lost(self, peer: Peer) -> None: ...
 
 
-def accept_echo(service: str) -> Echo | None:
+def accept_echo(service: str, _: SocketPeer) -> Echo | None:
     return Echo() if service == "echo" else None
 
 
@@ -52,7 +52,7 @@ async def test_calls_of_any_size_cross_a_socket(tmp_path: Path) -> None:
 async def test_a_call_ends_when_the_other_end_goes(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     silent = Echo(answers=False)
-    async with serve_socket(path, lambda _: silent, 0o600):
+    async with serve_socket(path, lambda *_: silent, 0o600):
         peer = await dial_socket(path, "echo", Echo(), label="sidecar")
         running = asyncio.ensure_future(run_socket(peer))
         waiting = asyncio.ensure_future(call_unary(peer, pb.Open(), Payload(b"x")))

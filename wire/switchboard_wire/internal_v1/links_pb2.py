@@ -25,21 +25,13 @@ _sym_db = _symbol_database.Default()
 from switchboard_wire.v1 import frames_pb2 as switchboard__wire_dot_v1_dot_frames__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(switchboard_wire/internal_v1/links.proto\x12\x17switchboard.internal.v1\x1a switchboard_wire/v1/frames.proto\"\x1e\n\x0c\x44rainRequest\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\"\n\rDrainResponse\x12\x11\n\tin_flight\x18\x01 \x01(\r2A\n\x05Links\x12\x38\n\x04Link\x12\x15.switchboard.v1.Batch\x1a\x15.switchboard.v1.Batch(\x01\x30\x01\x32\x43\n\x05Hosts\x12:\n\x06\x41ttach\x12\x15.switchboard.v1.Batch\x1a\x15.switchboard.v1.Batch(\x01\x30\x01\x32`\n\x06\x44rains\x12V\n\x05\x44rain\x12%.switchboard.internal.v1.DrainRequest\x1a&.switchboard.internal.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(switchboard_wire/internal_v1/links.proto\x12\x17switchboard.internal.v1\x1a switchboard_wire/v1/frames.proto2A\n\x05Links\x12\x38\n\x04Link\x12\x15.switchboard.v1.Batch\x1a\x15.switchboard.v1.Batch(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'switchboard_wire.internal_v1.links_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DRAINREQUEST']._serialized_start=103
-  _globals['_DRAINREQUEST']._serialized_end=133
-  _globals['_DRAINRESPONSE']._serialized_start=135
-  _globals['_DRAINRESPONSE']._serialized_end=169
-  _globals['_LINKS']._serialized_start=171
-  _globals['_LINKS']._serialized_end=236
-  _globals['_HOSTS']._serialized_start=238
-  _globals['_HOSTS']._serialized_end=305
-  _globals['_DRAINS']._serialized_start=307
-  _globals['_DRAINS']._serialized_end=403
+  _globals['_LINKS']._serialized_start=103
+  _globals['_LINKS']._serialized_end=168
 # @@protoc_insertion_point(module_scope)
