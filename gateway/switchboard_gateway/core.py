@@ -49,6 +49,7 @@ class Core:
         self.active = 0  # calls that have not ended
         self.quiet = asyncio.Event()  # set when the last of them ended
         self.sessions: set[Peer] = set()
+        self.leaving = False  # it said goodbye
         self._announced = announced
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
@@ -170,6 +171,7 @@ class Core:
 
     def say_goodbye(self, reason: str) -> None:
         """Ask clients and instances to open their next calls elsewhere; calls that are open go on."""
+        self.leaving = True
         links = [instance.peer for instance in self.table.instances.values()]
         for peer in [*self.sessions, *links]:
             peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason=reason)))

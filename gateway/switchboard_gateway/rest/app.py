@@ -21,6 +21,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway.rest")
 
+_CORE: Final = web.AppKey("core", Core)
 _API: Final = "/api/v1"
 _IN_NAMESPACE: Final = "/api/v1/namespaces/{namespace}"
 
@@ -29,6 +30,7 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
     """The routes over one core."""
     limits = limits or RestLimits()
     app = web.Application(middlewares=[_problems], client_max_size=limits.json_bytes)
+    app[_CORE] = core
     executions, reads = Executions(core, limits), Reads(core)
     document = web.json_response(build_openapi()).body
 
@@ -42,6 +44,7 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
         app.router.add_get(f"{prefix}/agents/{{agent}}", reads.agent)
         app.router.add_get(f"{prefix}/agents/{{agent}}/instances", reads.instances)
         app.router.add_get(f"{prefix}/statistics", reads.statistics)
+    app.on_response_prepare.append(_name_server)
     app.router.add_get("/health", reads.health)
     app.router.add_get("/openapi.json", openapi)
     return app
@@ -68,6 +71,10 @@ def _connections(server: web.Server, door: Door, loop: asyncio.AbstractEventLoop
     return lambda: Connection(server, door, loop)
 
 
+async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "switchboard"  # not the versions of what it is made of
+
+
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The edge: every error becomes a problem document, and only the log has its trace."""
@@ -75,14 +82,17 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     if isinstance(connection, Connection):
         connection.request_began()
     try:
-        return await handler(request)
+        response = await handler(request)
     except SwitchboardError as error:
-        return to_response(to_problem(error.error))
+        response = to_response(to_problem(error.error))
     except web.HTTPException as error:
-        return _http_problem(request, error)
+        response = _http_problem(request, error)
     except Exception:
         log.exception("request failed", extra={"method": request.method, "route": _route(request)})
-        return to_response(to_problem(ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")))
+        response = to_response(to_problem(ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")))
+    if request.app[_CORE].leaving:
+        response.force_close()  # the client's next request goes to another replica
+    return response
 
 
 def _http_problem(request: web.Request, error: web.HTTPException) -> web.StreamResponse:

@@ -147,6 +147,14 @@ async def test_an_unknown_filter_is_refused(rest: Rest) -> None:
     )
 
 
+async def test_a_gateway_that_leaves_sends_its_clients_elsewhere(rest: Rest) -> None:
+    async with rest.client.get(rest.url + "/health") as response:
+        assert "Connection" not in response.headers
+    rest.core.say_goodbye("it stops")
+    async with rest.client.get(rest.url + "/health") as response:
+        assert (response.status, response.headers["Connection"]) == (200, "close")
+
+
 @pytest.mark.parametrize("agent", ["echo", "bad"])
 async def test_an_execution_s_answer_has_its_shape(rest: Rest, agent: str) -> None:
     host_three(rest)
