@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from switchboard.client import Client
 from switchboard.connection import CONNECT_WAIT_S
@@ -20,7 +21,7 @@ class SyncClient(SyncCaller):
     Arguments are those of Client.
     """
 
-    __slots__ = ("_client", "_make", "_thread")
+    __slots__ = ("_client", "_make", "_stop", "_thread")
 
     def __init__(
         self,
@@ -30,25 +31,30 @@ class SyncClient(SyncCaller):
         connect_timeout_s: float = CONNECT_WAIT_S,
     ) -> None:
         self._make = partial(Client, address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
-        self._client: Client | None = None
         self._thread: threading.Thread | None = None
+        self._client: Client | None = None
+        self._stop: asyncio.Event | None = None
 
     def __enter__(self) -> Self:
-        loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name="switchboard-client", daemon=True)
+        started: Future[Client] = Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name="switchboard-client", daemon=True
+        )
         self._thread.start()
-        self._client = self._make()
-        super().__init__(self._client, loop)
-        self._run(self._client.__aenter__())
+        self._client = started.result()
         return self
 
-    def __exit__(self, *details: Any) -> None:
-        if self._client is None or self._thread is None:
-            return
-        self._run(self._client.__aexit__(*details))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    async def _serve(self, started: "Future[Client]") -> None:
+        self._stop = asyncio.Event()
+        async with self._make() as client:
+            super().__init__(client, asyncio.get_running_loop())
+            started.set_result(client)
+            await self._stop.wait()
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
 
     def agents(self, *, type: str = "", capability: str = "", namespace: str = "") -> list[api.AgentSummary]:
         """The agents that the gateway knows, by filter. Raises NodeUnavailable."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from switchboard_wire.calls import OutgoingCall, Payload, new_open
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -239,6 +240,148 @@ async def test_an_agent_without_entry_is_found_by_its_type(pod: Any, assignment:
     await pod.assign(assignment("a", "team:a"), pb.Assignment(name="b", type="b"), pb.Assignment(name="c", type="c"))
     assert (await pod.request("b")).data == b"bee"
     assert pod.states()["c"][1].startswith("no code registers an agent of type 'c'")
+
+
+SLOW = """
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from switchboard import Context, agent
+
+gate = asyncio.Event()
+opened = threading.Event()
+most = now = 0
+cancelled = threading.Event()
+
+@agent
+async def wait(text: str) -> str:
+    await gate.wait()
+    return "done"
+
+@agent
+async def open_gate(text: str) -> str:
+    gate.set()
+    return "open"
+
+@agent(concurrency=2)
+async def narrow(text: str) -> int:
+    global most, now
+    now += 1
+    most = max(most, now)
+    await asyncio.sleep(0.01)
+    now -= 1
+    return most
+
+@agent(concurrency=1)
+async def nested(depth: int, ctx: Context) -> int:
+    return depth if depth == 0 else (await ctx.request("nested", depth - 1)).value + 1
+
+@agent
+async def join(lines: AsyncIterator[str]) -> str:
+    return "|".join([line async for line in lines])
+
+@agent
+def blocking(text: str, ctx: Context) -> str:
+    while not ctx.cancelled:
+        opened.wait(0.01)
+    cancelled.set()
+    return ""
+
+@agent
+async def was_cancelled(text: str) -> bool:
+    return await asyncio.to_thread(cancelled.wait, 20)
+
+@agent
+async def about(text: str, ctx: Context) -> dict:
+    inner = await ctx.request("tell", "x")
+    return {"id": ctx.message_id, "left": 0 < ctx.remaining_s <= 5, "header": ctx.headers["h"], "inner": inner.value}
+
+@agent
+async def tell(text: str, ctx: Context) -> dict:
+    return {"id": ctx.message_id, "from": str(ctx.sender), "conversation": ctx.conversation_id}
+
+def fail() -> None:
+    raise RuntimeError("no model")
+
+@agent(on_start=fail)
+async def unstarted(text: str) -> str:
+    return ""
+"""
+
+
+@pytest.fixture
+async def slow(pod: Any, assignment: Any) -> Any:
+    pod.write("slow.py", SLOW)
+    names = ["wait", "open-gate", "narrow", "nested", "join", "blocking", "was-cancelled", "about", "tell", "unstarted"]
+    await pod.assign(*(assignment(name, f"slow:{name.replace('-', '_')}") for name in names))
+    return pod
+
+
+async def test_a_host_that_stops_finishes_what_it_has(slow: Any) -> None:
+    waiting = asyncio.create_task(slow.request("wait"))
+    await slow.request("tell")  # the one before has begun
+    slow.stop.set()
+    assert (await slow.request("open-gate")).data == b"open"
+    assert (await waiting).data == b"done"
+    await slow.sidecar.wait_for(lambda: not slow.sidecar.peers)
+
+
+async def test_an_agent_keeps_to_its_concurrency(slow: Any) -> None:
+    answers = await asyncio.gather(*(slow.request("narrow") for _ in range(20)))
+    assert max(json.loads(answer.data) for answer in answers) == 2
+
+
+async def test_a_call_to_itself_passes_a_concurrency_of_one(slow: Any) -> None:
+    async with asyncio.timeout(10):
+        assert json.loads((await slow.request("nested", b"3", "application/json")).data) == 3
+
+
+async def test_a_handler_can_take_pieces(slow: Any) -> None:
+    call = OutgoingCall(
+        slow.peer, new_open(pb.Open(target=pb.Target(type="join")), Payload(b"a", "text/plain"), end=False)
+    )
+    await call.send(b"b")
+    await call.send(b"c", end=True)
+    assert (await call.result()).data == b"a|b|c"
+
+
+async def test_a_handler_in_a_thread_sees_that_it_was_cancelled(slow: Any) -> None:
+    call = slow.open("blocking")
+    await slow.request("tell")
+    call.cancel()
+    assert (await slow.request("was-cancelled")).data == b"true"
+
+
+async def test_the_context_tells_of_the_message_and_goes_on_with_it(slow: Any) -> None:
+    close = await slow.request("about", deadline_ms=5000, headers={"h": "v"}, conversation_id="talk")
+    assert json.loads(close.data) == {
+        "id": "m-1", "left": True, "header": "v",
+        "inner": {"id": "m-1.1", "from": "about", "conversation": "talk"},
+    }  # fmt: skip
+    outbound = slow.sidecar.opens[-1]
+    assert (list(outbound.chain), outbound.causation_id) == (["about"], "m-1")
+    assert 0 < outbound.deadline_ms <= 5000
+
+
+async def test_a_hook_that_fails_fails_its_agent(slow: Any) -> None:
+    assert slow.states()["unstarted"] == (
+        pb.HOSTED_FAILED, "unstarted: on_start: RuntimeError: no model (slow.py:60)"
+    )  # fmt: skip
+
+
+async def test_a_file_that_comes_late_heals_its_agent(pod: Any, assignment: Any) -> None:
+    await pod.assign(assignment("late", "late:late"))
+    assert pod.states()["late"][0] == pb.HOSTED_FAILED
+    pod.write("late.py", "async def late(text: str) -> str:\n    return 'better'\n")
+    await pod.sidecar.wait_for(lambda: pod.states()["late"][0] == pb.HOSTED_READY)
+    assert (await pod.request("late")).data == b"better"
+
+
+async def test_agents_survive_a_sidecar_that_restarts(deployed: Any) -> None:
+    await deployed.request("count", b"", key="k")
+    deployed.peer.lose("test")
+    await deployed.sidecar.wait_for(lambda: bool(deployed.sidecar.peers))
+    assert json.loads((await deployed.request("count", b"", key="k")).data)["n"] == 2
 
 
 async def test_a_large_answer_and_a_large_request_arrive_whole(deployed: Any) -> None:
