@@ -17,6 +17,8 @@ async def echo(text: str) -> str:
 """
 # Knows nothing of us: no drain, no health check, gone at the first SIGTERM
 PLAIN_HTTP = """
+import os
+import signal
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -35,6 +37,7 @@ class Shout(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # with whatever is under way
 ThreadingHTTPServer(("127.0.0.1", 8000), Shout).serve_forever()
 """
 

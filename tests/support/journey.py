@@ -32,7 +32,7 @@ class Journey:
 
     def kube(self, *words: str, stdin: object = None) -> str:
         """kubectl in the test's namespace."""
-        return self.kubectl(*words, "-n", self.namespace, stdin=stdin, timeout_s=READY_S + 60)
+        return self.kubectl("-n", self.namespace, *words, stdin=stdin, timeout_s=READY_S + 60)
 
     def await_condition(self, kind: str, name: str, claim: str = "Ready") -> None:
         """`kubectl wait --for=condition=…`, as a script of a user would."""
