@@ -14,7 +14,16 @@ what the objects mean; no pydantic models, no kopf.
 `Kube` is the protocol, so that tests can use `switchboard_kube.testing.FakeKube` instead of a server.
 """
 
-from switchboard_kube.errors import ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable
+from switchboard_kube.errors import (
+    NAMESPACE_TERMINATING,
+    ApiError,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
 from switchboard_kube.interface import Event, EventType, Json, Kube, Listing, Resource, Selector
 from switchboard_kube.login import connect
 from switchboard_kube.resources import (
@@ -49,6 +58,7 @@ __all__ = [
     "Forbidden",
     "Gone",
     "Unavailable",
+    "NAMESPACE_TERMINATING",
     "AGENTS",
     "AGENT_NODES",
     "CONFIG_MAPS",

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
-from switchboard_kube.errors import Gone, NotFound, Unavailable, error_of
+from switchboard_kube.errors import NAMESPACE_TERMINATING, Gone, NotFound, Unavailable, error_of
 from switchboard_kube.interface import EVERYTHING, Event, Json, Listing, Resource, Selector
 from switchboard_kube.watching import Backoff, follow
 
@@ -178,7 +178,10 @@ def _refusal(status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         answer = {}
     message = answer.get("message") or body[:512].decode(errors="replace") or f"HTTP {status}"
     retry_after = headers.get("Retry-After", "")
-    return error_of(status, answer.get("reason", ""), message, float(retry_after) if retry_after.isdigit() else None)
+    causes = (answer.get("details") or {}).get("causes") or ()
+    terminating = any(cause.get("reason") == NAMESPACE_TERMINATING for cause in causes)
+    reason = NAMESPACE_TERMINATING if terminating else answer.get("reason", "")
+    return error_of(status, reason, message, float(retry_after) if retry_after.isdigit() else None)
 
 
 def _watch_error(status: Json) -> Exception:

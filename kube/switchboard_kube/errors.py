@@ -51,6 +51,9 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     422: Invalid,
 }
 
+# The reason of a Forbidden that only means that the namespace is on its way out
+NAMESPACE_TERMINATING: Final = "NamespaceTerminating"
+
 # A manifest that does not fit the schema of its kind comes back as 500 from server-side apply
 _TYPED_PATCH: Final = "failed to create typed patch object"
 

@@ -9,9 +9,10 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Final
 
-from switchboard_kube import ApiError, Conflict, Kube, connect
+from switchboard_kube import ApiError, Conflict, Kube, NotFound, connect
 from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
+from switchboard_operator.auditing import audit_for_ever
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import Elector, NotLeading
 from switchboard_operator.listening import Pokes
@@ -37,6 +38,8 @@ WORKERS: Final = 8
 SWEEP_S: Final = 1.0
 # By then the lease is renewed, or known to be lost
 RENEWED_S: Final = 2.0
+# Records of pods that are gone are small
+FORGET_S: Final = 30.0
 # What no event tells: repaired by and by
 RESYNC_S: Final = 300.0
 
@@ -53,7 +56,7 @@ class Operator:
         self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
         self._watches = Watches(settings.namespaces, self._pokes, self._rng)
         self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
-        self._settings, self._is_synced = settings, False
+        self._kube, self._settings, self._is_synced = kube, settings, False
         writer = Writer(kube, self._elector.check, loop.time)
         self._reconciler = Reconciler(
             look=self._watches.look,
@@ -91,6 +94,7 @@ class Operator:
             self._elector.run(self._rng, utc_micros),
             self._sweep(),
             self._resync(),
+            audit_for_ever(self._kube, self._watches, self._settings.namespaces, self._rng),
             *(self._work() for _ in range(WORKERS)),
         ]
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -121,6 +125,9 @@ class Operator:
                 self._queue.add(key, RENEWED_S)
             except Later as later:
                 self._queue.add(key, later.delay_s)
+            except NotFound as error:
+                # It was deleted meanwhile: its event says so soon. If it is something else, resync comes back to it
+                log.debug("gone: %s", error, extra={"key": key})
             except Conflict as error:
                 log.info("another writer was faster", extra={"key": key, "error": str(error)})
                 self._queue.retry(key)
@@ -141,7 +148,7 @@ class Operator:
     async def _sweep(self) -> None:
         """Have AgentNodes looked at whose instances say or lack something new."""
         told: dict[str, object] = {}
-        grace = True
+        grace, forgot = True, 0.0
         while True:
             await asyncio.sleep(SWEEP_S)
             now = asyncio.get_running_loop().time()
@@ -153,10 +160,11 @@ class Operator:
             if grace and not self._registry.in_grace(now):
                 grace = False
                 await self._add_all()
-            with contextlib.suppress(Later):
-                living = await self._watches.look(_pod_uids)
-                for uid in self._registry.forget(now, living):
-                    told.pop(uid, None)
+            if now - forgot > FORGET_S:
+                forgot = now
+                with contextlib.suppress(Later):
+                    for uid in self._registry.forget(now, await self._watches.look(_pod_uids)):
+                        told.pop(uid, None)
 
     async def _resync(self) -> None:
         while True:

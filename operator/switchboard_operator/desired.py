@@ -58,14 +58,17 @@ def template_digest(node: Resource, around: Surroundings) -> str:
     return digest_of([own_sidecar, build_template(node.meta.name, node.spec, _ANY_IMAGE, around)])
 
 
-def choose_images(node: Resource, deployment: Resource | None, newest: Images, around: Surroundings) -> Images:
+def choose_images(
+    node: Resource, deployment: Resource | None, newest: Images, around: Surroundings, *, may_roll: bool
+) -> Images:
     """The images of the pods: the newest, or those that run as long as the template has not changed.
 
-    So an upgrade of the operator restarts no pod, but of pools whose sidecar.upgradePolicy is Rolling.
+    So an upgrade of the operator restarts no pod, but of pools whose sidecar.upgradePolicy is Rolling: those take the
+    newest when `may_roll`.
     """
     sidecar = node.spec.get("sidecar") or {}
     wanted = Images(sidecar.get("image") or newest.sidecar, newest.host)
-    if deployment is None or sidecar.get("upgradePolicy") == "Rolling":
+    if deployment is None or (may_roll and sidecar.get("upgradePolicy") == "Rolling"):
         return wanted
     if deployment.meta.annotations.get(names.SIDECAR_REVISION_ANNOTATION) != template_digest(node, around):
         return wanted

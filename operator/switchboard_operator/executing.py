@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
-from switchboard_kube import Forbidden, Invalid, NotFound
+from switchboard_kube import NAMESPACE_TERMINATING, Forbidden, Invalid, NotFound
 from switchboard_operator.checks import Fault, conflict_with, is_foreign, is_leftover
 from switchboard_operator.objects import CHILD_KINDS, Resource, read_resource
 from switchboard_operator.plan import Action, Apply, Remove, Scale, version_of_child
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 # A refusal may come from a policy or a quota that has changed since
 REFUSAL_HOLDS_S: Final = 60.0
+# The object goes with its namespace; its event ends this
+TERMINATING_S: Final = 10.0
 
 Name = tuple[str, str, str]
 
@@ -73,6 +75,8 @@ class Executor:
         try:
             answer = await self.writer.apply(action.manifest)
         except (Invalid, Forbidden) as error:
+            if error.reason == NAMESPACE_TERMINATING:
+                raise Later(f"namespace {node.meta.namespace} is being deleted", TERMINATING_S) from error
             fault = Fault("InvalidTemplate" if isinstance(error, Invalid) else "Forbidden", f"{action.kind}: {error}")
             self._refused[key] = (digest, fault, now)
             log.info("refused", extra={"kind": action.kind, "node": f"{key[1]}/{key[2]}", "error": str(error)[:512]})

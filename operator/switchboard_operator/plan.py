@@ -18,7 +18,7 @@ from switchboard_operator.desired import (
     choose_images,
 )
 from switchboard_operator.digest import covers, digest_of
-from switchboard_operator.objects import AUTOSCALER, CONFIG_MAP, Resource
+from switchboard_operator.objects import AUTOSCALER, CONFIG_MAP, DEPLOYMENT, Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.replicas import choose_replicas
 from switchboard_operator.snapshot import NodeSnapshot
@@ -61,6 +61,7 @@ class Context:
     """What a plan depends on beside the snapshot.
 
     reported_generation: the highest generation of assignments that any sidecar of the AgentNode has applied.
+    may_roll: no other pool takes a new release of the operator right now.
     settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
     """
 
@@ -68,6 +69,7 @@ class Context:
     around: Surroundings
     reported_generation: int = 0
     settled: Mapping[str, tuple[str, str]] | None = None
+    may_roll: bool = True
 
 
 def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
@@ -81,8 +83,8 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
         actions.append(Remove(AUTOSCALER, scaler.meta.name, scaler.meta.uid))
     if replicas.scale is not None:
         actions.append(Scale(replicas.scale, node.meta.resource_version))
-    deployment = snapshot.children.get("Deployment")
-    images = choose_images(node, deployment, context.images, context.around)
+    deployment = snapshot.children.get(DEPLOYMENT)
+    images = choose_images(node, deployment, context.images, context.around, may_roll=context.may_roll)
     wanted = [
         build_account(node),
         _config_map(snapshot, context),
@@ -96,6 +98,15 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
         action = _apply_if_needed(manifest, snapshot, context.settled or {})
         actions += [action] if action else []
     return actions
+
+
+def waits_to_roll(snapshot: NodeSnapshot, context: Context) -> bool:
+    """Whether the pool would take a new release, were it its turn."""
+    node, deployment = snapshot.node, snapshot.children.get(DEPLOYMENT)
+    chosen = (
+        choose_images(node, deployment, context.images, context.around, may_roll=may_roll) for may_roll in (True, False)
+    )
+    return next(chosen) != next(chosen)
 
 
 def next_generation(node: Resource, held: Resource | None, reported: int) -> int:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from switchboard_kube import EVENTS, ApiError, Kube
+from switchboard_kube import EVENTS, NAMESPACE_TERMINATING, ApiError, Kube
 from switchboard_operator import metrics
 from switchboard_operator.objects import Resource
 from switchboard_wire import names
@@ -54,4 +54,5 @@ class Poster:
             await self._kube.create(EVENTS, event_of(regarding, condition, self._utc_now(), self._identity))
             metrics.WRITES.labels("create", EVENTS.kind).inc()
         except ApiError as error:
-            log.info("event not posted: %s", error)
+            expected = error.reason == NAMESPACE_TERMINATING
+            log.log(logging.DEBUG if expected else logging.INFO, "event not posted: %s", error)

@@ -11,8 +11,8 @@ from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.instances import Instance, instances_of, observe_instances
-from switchboard_operator.objects import Resource
-from switchboard_operator.plan import Apply, Context, plan_node
+from switchboard_operator.objects import DEPLOYMENT, Resource
+from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.registry import Registry
@@ -26,7 +26,7 @@ from switchboard_operator.snapshot import (
     child_names,
     node_snapshot,
 )
-from switchboard_operator.status import build_agent_status, build_node_status, patch_of
+from switchboard_operator.status import build_agent_status, build_node_status, has_rolled_out, patch_of
 from switchboard_operator.writing import Writer
 from switchboard_wire import names
 
@@ -61,9 +61,10 @@ class Reconciler:
     registry: Registry
     images: Images
     around: Surroundings
-    add: Callable[[Key], None]
+    add: Callable[[Key, float], None]  # have it looked at in so many seconds
     utc_now: Callable[[], str]  # RFC 3339, seconds
     _told: dict[Key, float] = field(default_factory=dict)
+    _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -88,7 +89,7 @@ class Reconciler:
         if self._hosting.get(key) != hosting:
             self._hosting[key] = hosting
             for agent in bound:
-                self.add((names.AGENT, namespace, agent))
+                self.add((names.AGENT, namespace, agent), 0.0)
         status = build_node_status(snapshot, fault, choose_replicas(snapshot).deployment, instances, self.utc_now())
         return await self._tell(key, node, status, NODE_STATUS_S) or (RECHECK_S if fault else None)
 
@@ -102,8 +103,24 @@ class Reconciler:
             self.around,
             self.registry.reported_generation((node.meta.namespace, node.meta.name)),
             self.executor.settled(node),
+            self._may_roll(snapshot),
         )
         return await self.executor.run(plan_node(snapshot, context), node, now)
+
+    def _may_roll(self, snapshot: NodeSnapshot) -> bool:
+        """Take turns: one pool at a time takes a new release; one that does not come through it stops the others."""
+        meta = snapshot.node.meta
+        pool = (meta.namespace, meta.name)
+        waits = waits_to_roll(snapshot, Context(self.images, self.around))
+        deployment = snapshot.children.get(DEPLOYMENT)
+        desired = choose_replicas(snapshot).deployment
+        if self._rolling == pool and not waits and deployment is not None and has_rolled_out(deployment, desired):
+            self._rolling = None
+        if self._rolling is None and waits:
+            self._rolling = pool
+        if waits and self._rolling != pool:
+            self.add((names.AGENT_NODE, *pool), RECHECK_S)
+        return self._rolling in (None, pool)
 
     async def _agent(self, key: Key, namespace: str, name: str) -> float | None:
         snapshot = await self.look(lambda indexes: agent_snapshot(indexes, namespace, name))
@@ -173,6 +190,8 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._told.pop(key, None)
         self._hosting.pop(key, None)
+        if self._rolling == (key[1], key[2]):
+            self._rolling = None
         self.executor.forget(key[1], key[2])
 
 

@@ -71,6 +71,15 @@ def patch_of(before: Raw, after: Status) -> Status | None:
     return patch or None
 
 
+def has_rolled_out(deployment: Resource, desired: int) -> bool:
+    """Whether every pod is of the newest template and available."""
+    seen = deployment.status
+    if seen.get("observedGeneration", 0) < deployment.meta.generation:
+        return False
+    updated, total = seen.get("updatedReplicas", 0), seen.get("replicas", 0)
+    return bool(updated == total == desired and seen.get("availableReplicas", 0) >= desired)
+
+
 @dataclass(frozen=True, slots=True)
 class _Hosting:
     instances: int
@@ -128,8 +137,7 @@ def _progressing(node: Resource, deployment: Resource | None, desired: int) -> C
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return Claim("Progressing", False, "Stalled", condition.get("message", ""))
     updated, total = seen.get("updatedReplicas", 0), seen.get("replicas", 0)
-    current = seen.get("observedGeneration", 0) >= deployment.meta.generation
-    if current and updated == total == desired and seen.get("availableReplicas", 0) >= desired:
+    if has_rolled_out(deployment, desired):
         return Claim("Progressing", False, "Complete", f"{total} of {desired} instances are of the newest template")
     return Claim("Progressing", True, "RollingOut", f"{updated} of {desired} instances are of the newest template")
 

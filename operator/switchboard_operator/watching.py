@@ -14,39 +14,15 @@ from typing import Any, Final, Protocol, TypeVar
 import kopf
 
 from switchboard_operator import metrics
-from switchboard_operator.binding import claim_of, node_named_by, type_of
 from switchboard_operator.executing import Later
-from switchboard_operator.objects import (
-    ACCOUNT,
-    AUTOSCALER,
-    BUDGET,
-    CONFIG_MAP,
-    DEPLOYMENT,
-    SERVICE,
-    Raw,
-    Resource,
-    read_pod,
-    read_resource,
-    read_zones,
-)
+from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys
+from switchboard_operator.objects import Resource, read_pod, read_resource
 from switchboard_operator.snapshot import Indexes
 from switchboard_wire import names
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-# Group, version and plural of what AgentNodes own
-CHILDREN: Final[Mapping[str, tuple[str, str, str]]] = {
-    DEPLOYMENT: ("apps", "v1", "deployments"),
-    AUTOSCALER: ("autoscaling", "v2", "horizontalpodautoscalers"),
-    BUDGET: ("policy", "v1", "poddisruptionbudgets"),
-    SERVICE: ("", "v1", "services"),
-    CONFIG_MAP: ("", "v1", "configmaps"),
-    ACCOUNT: ("", "v1", "serviceaccounts"),
-}
-PODS: Final = ("", "v1", "pods")
-SLICES: Final = ("discovery.k8s.io", "v1", "endpointslices")
 
 # A look at the indexes takes microseconds; kopf's loop may be busy with a listing
 LOOK_TIMEOUT_S: Final = 5.0
@@ -91,6 +67,7 @@ class Watches:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._indexes: Indexes | None = None
         self._stop = threading.Event()
+        self._end = threading.Event()  # of this start of kopf
         self.started = threading.Event()
 
     def run(self) -> None:
@@ -100,6 +77,11 @@ class Watches:
     def stop(self) -> None:
         """End `run` soon."""
         self._stop.set()
+        self._end.set()
+
+    def restart(self) -> None:
+        """Forget everything and list anew."""
+        self._end.set()
 
     async def look(self, read: Callable[[Indexes], T]) -> T:
         """The value of `read` over the indexes, taken in their own loop; raises Later while there is none."""
@@ -129,6 +111,9 @@ class Watches:
             began = self._loop.time()
             self._listener.listing_begins()
             self._indexes = None
+            self._end = threading.Event()
+            if self._stop.is_set():
+                return
             metrics.WATCH_STARTS.inc()
             try:
                 await self._watch_once()
@@ -146,7 +131,7 @@ class Watches:
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
-            stop_flag=self._stop,
+            stop_flag=self._end,
             **where,
         )
 
@@ -177,7 +162,7 @@ class Watches:
             self._follow(registry, kind, (names.GROUP, names.VERSION, plural))
         for kind, address in CHILDREN.items():
             self._follow(registry, kind, address)
-        for index, address, keys in _INDEXES:
+        for index, address, keys in INDEXES:
             kopf.index(*address, id=index, registry=registry)(_indexer(keys))
         kopf.on.event(*PODS, registry=registry)(self._pod_event)
         kopf.on.event(*SLICES, registry=registry)(self._slice_event)
@@ -236,78 +221,11 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
-Keys = Callable[[Raw], Mapping[Any, Any]]
-
-
 def _indexer(keys: Keys) -> Callable[..., Awaitable[Mapping[Any, Any]]]:
     async def index(body: kopf.Body, **_: Any) -> Mapping[Any, Any]:
         return keys(body)
 
     return index
-
-
-def _node(body: Raw) -> Mapping[Any, Any]:
-    node = read_resource(names.AGENT_NODE, body)
-    return {(node.meta.namespace, node.meta.name): node}
-
-
-def _node_in(body: Raw) -> Mapping[Any, Any]:
-    node = read_resource(names.AGENT_NODE, body)
-    return {node.meta.namespace: node}
-
-
-def _agent(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    return {(agent.meta.namespace, agent.meta.name): agent}
-
-
-def _claim(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    return {(agent.meta.namespace, type_of(agent)): claim_of(agent)}
-
-
-def _agent_naming(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    node = node_named_by(agent)
-    return {(agent.meta.namespace, node): agent} if node else {}
-
-
-def _agent_selecting(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    return {agent.meta.namespace: agent} if agent.spec.get("nodeSelector") is not None else {}
-
-
-def _child(kind: str) -> Keys:
-    def keys(body: Raw) -> Mapping[Any, Any]:
-        child = read_resource(kind, body)
-        return {(child.meta.namespace, kind, child.meta.name): child}
-
-    return keys
-
-
-def _pod(body: Raw) -> Mapping[Any, Any]:
-    pod = read_pod(body)
-    return {(pod.namespace, pod.node): pod}
-
-
-def _zones(body: Raw) -> Mapping[Any, Any]:
-    metadata = body["metadata"]
-    return {(metadata["namespace"], (metadata.get("labels") or {}).get(names.NODE_LABEL, "")): read_zones(body)}
-
-
-_NODES = (names.GROUP, names.VERSION, names.AGENT_NODES)
-_AGENTS = (names.GROUP, names.VERSION, names.AGENTS)
-_INDEXES: Final[tuple[tuple[str, tuple[str, str, str], Keys], ...]] = (
-    ("nodes", _NODES, _node),
-    ("nodes_in", _NODES, _node_in),
-    ("agents", _AGENTS, _agent),
-    ("claims", _AGENTS, _claim),
-    ("agents_naming", _AGENTS, _agent_naming),
-    ("agents_selecting", _AGENTS, _agent_selecting),
-    *((f"children_{kind}", address, _child(kind)) for kind, address in CHILDREN.items()),
-    ("pods", PODS, _pod),
-    ("zones", SLICES, _zones),
-)
 
 
 def _answer(future: "asyncio.Future[T]", value: T) -> None:

@@ -20,7 +20,7 @@ from operator_objects import (
 
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.objects import AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
-from switchboard_operator.plan import Apply, Context, Remove, Scale, plan_node
+from switchboard_operator.plan import Apply, Context, Remove, Scale, plan_node, waits_to_roll
 from switchboard_operator.pod import Images
 from switchboard_operator.snapshot import NodeSnapshot
 
@@ -84,7 +84,7 @@ def test_a_new_agentnode_gets_the_assignments_before_the_pods() -> None:
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(spec=specs)
 def test_a_plan_that_came_true_leaves_nothing_to_do(spec: dict[str, Any]) -> None:
     snapshot = make_snapshot(make_node(**spec), agents=[make_agent()])
@@ -92,7 +92,7 @@ def test_a_plan_that_came_true_leaves_nothing_to_do(spec: dict[str, Any]) -> Non
     assert planned(after) == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(before=specs, after=specs)
 def test_any_edit_converges_in_one_plan_and_the_next_is_empty(before: dict[str, Any], after: dict[str, Any]) -> None:
     snapshot = make_snapshot(make_node(**before))
@@ -103,7 +103,7 @@ def test_any_edit_converges_in_one_plan_and_the_next_is_empty(before: dict[str, 
     assert is_autoscaled(edited) == bool(after.get("autoscaling"))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(spec=specs, running=st.integers(0, 12))
 def test_the_pods_stay_within_the_bounds_of_autoscaling_and_else_are_what_the_user_says(
     spec: dict[str, Any], running: int
@@ -226,3 +226,13 @@ def test_a_config_map_that_somebody_spoilt_is_written_anew() -> None:
     broken = dataclasses.replace(snapshot, children={**snapshot.children, CONFIG_MAP: spoilt})
     healed = come_true(broken, plan_node(broken, dataclasses.replace(CONTEXT, reported_generation=3)))
     assert _generation(healed) == 4
+
+
+def test_a_rolling_pool_waits_for_its_turn() -> None:
+    snapshot = settled(make_node(sidecar={"upgradePolicy": "Rolling"}))
+    newer = Context(Images(sidecar="sidecar:2", host="host:2"), AROUND)
+    assert waits_to_roll(snapshot, newer)
+    assert planned(snapshot, dataclasses.replace(newer, may_roll=False)) == []
+    rolled = come_true(snapshot, plan_node(snapshot, newer))
+    assert not waits_to_roll(rolled, newer)
+    assert not waits_to_roll(settled(), newer), "a pool of the default policy never waits"
