@@ -2,10 +2,12 @@
 
 from journey import require_no_failure
 from live.kubectl import AGENT_NODES
+from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
 from pools import ECHO, REQUESTS, agent, agent_node, code, echo_pool
 
+GATEWAY = "app.kubernetes.io/component=gateway"
 SLOW = """
 import asyncio
 from switchboard import agent
@@ -102,6 +104,20 @@ def test_an_http_agent_that_knows_nothing_of_us_drains_without_a_failed_message(
 
     require_no_failure(tally)
     assert len(set(tally.by_instance) - before) == 2
+
+
+def test_gateways_are_replaced_without_a_failed_message(journey):
+    journey.apply(*echo_pool(journey.namespace, replicas=2))
+    journey.await_ready(nodes=("echo",), agents=("echo",))
+    gateway = "deployment/switchboard-gateway"
+
+    with journey.traffic(Load("echo", "hello", senders=4, per_second=100)) as tally:
+        journey.kubectl("rollout", "restart", gateway, "-n", SYSTEM)
+        journey.kubectl("rollout", "status", gateway, "-n", SYSTEM, "--timeout=180s", timeout_s=200)
+        wait_until(lambda: len(journey.kubectl.items(SYSTEM, "pods", GATEWAY)) == 2, "the old ones to be gone", 180)
+        tally.wait_for(100)
+
+    require_no_failure(tally)
 
 
 def test_new_code_in_the_config_map_reaches_new_pods(journey):

@@ -1,6 +1,11 @@
 """The number of instances: by hand through /scale, by the autoscaler under CPU load."""
 
-import pytest
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 from journey import require_no_failure
 from live.kubectl import AGENT_NODES
 from live.traffic import Load
@@ -80,24 +85,45 @@ def test_the_autoscaler_adds_instances_under_load_and_takes_them_away_after_it(j
     assert journey.ask("burn", 1) == 1
 
 
-@pytest.mark.parametrize("start", [3])
-def test_turning_autoscaling_on_and_off_shows_no_number_that_nobody_asked_for(journey, start):
-    map_, node, bound = echo_pool(journey.namespace, replicas=start)
+def test_turning_autoscaling_on_and_off_shows_no_number_that_nobody_asked_for(journey):
+    map_, node, bound = echo_pool(journey.namespace, replicas=3)
     journey.apply(map_, node, bound)
     journey.await_ready(nodes=("echo",))
-    journey.await_pods("echo", start)
-    before = journey.pod_names("echo")
-    bounds = {"minReplicas": start, "maxReplicas": start + 1, "cpuUtilization": 500, "memoryUtilization": 0}
+    before = journey.await_pods("echo", 3)
+    bounds = {"minReplicas": 3, "maxReplicas": 4, "cpuUtilization": 500, "memoryUtilization": 0}
     _, scaled, _ = echo_pool(journey.namespace, autoscaling=bounds)
 
-    journey.apply(scaled)  # `replicas` is gone in the same edit, so the schema's default of 1 comes in
-    wait_until(lambda: journey.kubectl.find(journey.namespace, "hpa", "echo"), "the autoscaler")
-    await_scale(journey, "echo", lambda wanted: wanted == start)
-    journey.apply(node)
-    journey.await_gone("hpa")
-    await_scale(journey, "echo", lambda wanted: wanted == start)
+    with watched(journey, "deployment/echo", "{.spec.replicas}") as seen:
+        journey.apply(scaled)  # `replicas` is gone in the same edit, so the schema's default of 1 comes in
+        wait_until(lambda: journey.kubectl.find(journey.namespace, "hpa", "echo"), "the autoscaler")
+        await_scale(journey, "echo", lambda wanted: wanted == 3)
+        journey.apply(node)
+        journey.await_gone("hpa")
+        await_scale(journey, "echo", lambda wanted: wanted == 3)
+        journey.kube("annotate", "deployment/echo", "journey=ends")
+        wait_until(lambda: len(seen()) > 1, "the watch to have seen the last change")
+        values = set(seen())
 
-    assert journey.await_pods("echo", start) == before, "no pod was replaced"
+    assert values == {"3"}
+    assert journey.await_pods("echo", 3) == before, "no pod was replaced"
+
+
+@contextlib.contextmanager
+def watched(journey, name: str, path: str) -> Iterator[Callable[[], list[str]]]:
+    """Every value of a field while the context is open, as a watch tells them."""
+    words = ["-n", journey.namespace, "get", name, "--watch", "-o", f'jsonpath={path}{{"\\n"}}']
+    with tempfile.NamedTemporaryFile("w+") as out:
+        command = [str(journey.kubectl.program), f"--kubeconfig={journey.kubectl.kubeconfig}", *words]
+        with subprocess.Popen(command, stdout=out) as process:
+
+            def seen() -> list[str]:
+                return Path(out.name).read_text().split()
+
+            try:
+                wait_until(seen, "the watch")
+                yield seen
+            finally:
+                process.terminate()
 
 
 def await_scale(journey, node: str, holds) -> None:
