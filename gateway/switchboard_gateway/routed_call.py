@@ -296,6 +296,7 @@ class RoutedCall:
             self._pause = core.deadlines.add(pause, self._go_on)
         else:
             self._attempt(now)
+        core.release()  # the instance that it left has room for one that waits
 
     def _go_on(self) -> None:
         self._pause = None
@@ -336,6 +337,8 @@ class RoutedCall:
             self._leave(instance, outcome)
 
     def _finish(self, error: ErrorValue) -> None:
+        if error.delivered != pb.DELIVERED_YES:
+            self._core.note_refusal(self._frame.open.target, error)
         self._client.send(close_with(self._number, error))
         self._end(name_of(error.code))
 

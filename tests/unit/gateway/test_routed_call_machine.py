@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,9 @@ CODES = [
     pb.CIRCUIT_OPEN,
     pb.VALIDATION_FAILED,
 ]
+
+# Rather seldom: most steps should have something to work on
+DAMAGE_PAUSE = ["return"] * 6
 
 
 class Clock:
@@ -102,6 +106,7 @@ class Calls(RuleBasedStateMachine):
         self.core.rng = random.Random(7).random
 
     def teardown(self) -> None:
+        self._wait_out()
         self.loop.close()
 
     @initialize(
@@ -168,11 +173,11 @@ class Calls(RuleBasedStateMachine):
             return
         if client not in self.callers:
             self.callers.append(client)
-        end = fields.pop("end")
+        end = fields.pop("end", True)
         for _ in range(count):
             number = 2 * len(self.opened.setdefault(id(client), set())) + 1
             self.opened[id(client)].add(number)
-            target = pb.Target(type="echo", key=fields["key"])
+            target = pb.Target(type="echo", key=fields.get("key", ""))
             rest = {name: value for name, value in fields.items() if name != "key"}
             client.send(pb.Frame(kind=pb.OPEN, call=number, end=end, open=pb.Open(target=target, **rest), data=b"x"))
 
@@ -190,29 +195,29 @@ class Calls(RuleBasedStateMachine):
         client.send(pb.Frame(kind=pb.CANCEL, call=number))
         self.cancelled.add((id(client), number))
 
-    @rule(instance=instances)
-    def read(self, instance: Far) -> None:
-        instance.read()
-
     @rule(
         instance=instances,
         which=st.integers(0, 3),
-        code=st.sampled_from([0, *CODES]),
+        code=st.sampled_from(CODES),
         delivered=st.sampled_from([pb.DELIVERED_NO, pb.DELIVERED_MAYBE, pb.DELIVERED_YES]),
         twice=st.booleans(),
         pause_ms=st.sampled_from([0, 300]),
     )
-    def answer(self, instance: Far, which: int, code: int, delivered: int, twice: bool, pause_ms: int) -> None:
+    def fail(self, instance: Far, which: int, code: int, delivered: int, twice: bool, pause_ms: int) -> None:
+        error = ErrorValue(code, "no", pause_ms, delivered)
+        self._close(instance, which, lambda number: close_with(number, error), twice)
+
+    @rule(instance=instances, which=st.integers(0, 3), twice=st.booleans())
+    def succeed(self, instance: Far, which: int, twice: bool) -> None:
+        self._close(instance, which, lambda number: pb.Frame(kind=pb.CLOSE, call=number), twice)
+
+    def _close(self, instance: Far, which: int, make: Callable[[int], pb.Frame], twice: bool) -> None:
         instance.read()
         numbers = [number for number in instance.open if not number & 1]
-        if not numbers:
-            return
-        number = numbers[which % len(numbers)]
-        del instance.open[number]
-        close = pb.Frame(kind=pb.CLOSE, call=number)
-        if code:
-            close = close_with(number, ErrorValue(code, "no", pause_ms, delivered))
-        instance.send(*[close] * (2 if twice else 1))
+        if numbers:
+            number = numbers[which % len(numbers)]
+            del instance.open[number]
+            instance.send(*[make(number)] * (2 if twice else 1))
 
     @rule(instance=instances, which=st.integers(0, 3))
     def stream(self, instance: Far, which: int) -> None:
@@ -221,21 +226,56 @@ class Calls(RuleBasedStateMachine):
         if numbers:
             instance.send(pb.Frame(kind=pb.DATA, call=numbers[which % len(numbers)], data=b"z"))
 
-    @rule(instance=instances)
-    def drain(self, instance: Far) -> None:
-        instance.send(pb.Frame(kind=pb.GOAWAY))
+    @rule(peer=st.one_of(instances, clients), how=st.sampled_from(["drain", "lose", "forget", "return", *DAMAGE_PAUSE]))
+    def damage(self, peer: Far, how: str) -> None:
+        if how == "drain" and peer in self.links:
+            peer.send(pb.Frame(kind=pb.GOAWAY))
+        elif how == "lose":
+            peer.peer.lose("gone")
+        elif how == "forget":
+            self.core.set_directory([])
+        else:
+            self.core.set_directory([self.policy])
 
-    @rule(peer=st.one_of(instances, clients))
-    def lose(self, peer: Far) -> None:
-        peer.peer.lose("gone")
-
-    @rule(seconds=st.sampled_from([0.02, 0.4, 0.6, 2.5]))
+    @rule(seconds=st.sampled_from([0.02, 0.04, 0.4, 0.6, 2.5]))
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(there=st.booleans())
-    def redeclare(self, there: bool) -> None:
-        self.core.set_directory([self.policy] if there else [])
+    @rule(seed=st.integers(0, 2**32))
+    def storm(self, seed: int) -> None:
+        """Many random steps at once: hypothesis alone takes few, and some crossings need many calls under way."""
+        dice = random.Random(seed)
+        deliveries = [pb.DELIVERED_NO, pb.DELIVERED_NO, pb.DELIVERED_MAYBE, pb.DELIVERED_YES]
+        for _ in range(40):
+            link, client = dice.choice(self.links), dice.choice(self.callers)
+            which, coin = dice.randrange(4), dice.random() < 0.5
+            match dice.randrange(10):
+                case 0 | 1 | 2:
+                    caller = client if dice.random() < 0.8 else link
+                    fields = {"key": dice.choice(["", "a"]), "deadline_ms": dice.choice([0, 0, 400]), "end": coin}
+                    self.call(caller, 2, idempotent=dice.random() < 0.5, priority=which, **fields)
+                case 3:
+                    self.succeed(link, which, coin)
+                case 4 | 5 | 6:
+                    pause_ms = dice.choice([0, 0, 300])
+                    self.fail(link, which, dice.choice(CODES), dice.choice(deliveries), coin, pause_ms)
+                case 7:
+                    self.cancel(client, which)
+                case 8:
+                    self.pass_time(dice.choice([0.02, 0.04, 0.4, 1.0]))
+                case 9 if coin:
+                    self.stream(link, which)
+                case 9:
+                    self.more_data(client, which, dice.random() < 0.5)
+            if dice.random() < 0.05:
+                self.damage(dice.choice([link, client]), dice.choice(["drain", "lose", "forget", "return"]))
+            if dice.random() < 0.05:
+                for gone in self.links:
+                    gone.peer.lose("all are gone")
+                self.call(client, 3, idempotent=coin)
+                self.join(which % 2)
+            self.nobody_got_two_ends()
+            self.counts_agree()
 
     @invariant()
     def nobody_got_two_ends(self) -> None:
@@ -265,8 +305,7 @@ class Calls(RuleBasedStateMachine):
         for route in core.table.routes.values():
             assert all(breaker.probes == 0 for breaker in route.breakers.values())
 
-    @rule()
-    def wait_out(self) -> None:
+    def _wait_out(self) -> None:
         """After the longest deadline every call has ended, and whoever still listens was told once."""
         for _ in range(4):
             self.clock.advance(1.0)
@@ -284,6 +323,6 @@ class Calls(RuleBasedStateMachine):
 
 
 Calls.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestCalls = Calls.TestCase
