@@ -27,6 +27,7 @@ venv: $(VENV)/.installed ## Make the Python environment from the hashed lock fil
 .PHONY: generate
 generate: venv ## Write the generated files: protos, CRDs, reference
 	$(PY) hack/generate_protos.py
+	$(PY) hack/check_compatibility.py --update
 	$(PY) hack/generate_crds.py
 	$(PY) hack/generate_chart_docs.py
 
@@ -42,6 +43,7 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PY) hack/generate_protos.py --check
+	$(PY) hack/check_compatibility.py
 	$(PY) hack/generate_crds.py --check
 	$(PY) hack/generate_chart_docs.py --check
 	$(PY) -m pytest -q tests/unit
