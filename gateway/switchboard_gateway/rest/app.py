@@ -79,8 +79,9 @@ async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The edge: every error becomes a problem document, and only the log has its trace."""
     connection = request.protocol
-    if isinstance(connection, Connection):
-        connection.request_began()
+    guarded = connection if isinstance(connection, Connection) else None
+    if guarded is not None:
+        guarded.request_began()
     try:
         response = await handler(request)
     except SwitchboardError as error:
@@ -90,6 +91,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     except Exception:
         log.exception("request failed", extra={"method": request.method, "route": _route(request)})
         response = to_response(to_problem(ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")))
+    finally:
+        if guarded is not None:
+            guarded.request_ended()
     if request.app[_CORE].leaving:
         response.force_close()  # the client's next request goes to another replica
     return response

@@ -1,8 +1,8 @@
 """Request bodies, read as far as they may be."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from aiohttp import StreamReader, web
 
@@ -86,16 +86,13 @@ async def read_json(request: web.Request, limit: int, limits: RestLimits, share:
         return body
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(limits.body_total_s):
-            while chunk := await _next(content, limits):
-                size += len(chunk)
-                if size > limit:
-                    raise too_large(limit)
-                share.add(len(chunk))
-                parts.append(chunk)
-    except TimeoutError as error:
-        raise invalid(f"the body was not complete within {limits.body_total_s:g} s") from error
+    async with _in_all(limits):
+        while chunk := await _next(content, limits):
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            share.add(len(chunk))
+            parts.append(chunk)
     return b"".join(parts)
 
 
@@ -105,12 +102,12 @@ async def read_first(request: web.Request, limits: RestLimits) -> tuple[bytes, b
     length = request.content_length
     if content.is_eof():
         return content.read_nowait(), True
-    first = await _next(content, limits)
-    while length is not None and len(first) < length <= MAX_DATA_BYTES:
-        chunk = await _next(content, limits)
-        if not chunk:
-            break
-        first += chunk
+    first = b""
+    async with _in_all(limits):
+        while chunk := await _next(content, limits):
+            first += chunk
+            if length is None or length > MAX_DATA_BYTES:
+                break
     return first, content.at_eof()
 
 
@@ -129,6 +126,16 @@ async def send_rest(request: web.Request, call: OutgoingCall, limits: RestLimits
     except SwitchboardError:
         call.cancel()
         raise
+
+
+@asynccontextmanager
+async def _in_all(limits: RestLimits) -> AsyncIterator[None]:
+    """Time for something that has to be whole."""
+    try:
+        async with asyncio.timeout(limits.body_total_s):
+            yield
+    except TimeoutError as error:
+        raise invalid(f"the body was not complete within {limits.body_total_s:g} s") from error
 
 
 async def _next(content: StreamReader, limits: RestLimits) -> bytes:

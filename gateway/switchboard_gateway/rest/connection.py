@@ -15,17 +15,41 @@ log = logging.getLogger("switchboard.gateway.rest")
 
 
 class Door:
-    """Counts the connections of one server."""
+    """Counts the connections of one server. A newcomer takes the place of the one that has been idle longest."""
 
-    __slots__ = ("limits", "open")
+    __slots__ = ("_idle", "_open", "limits")
 
     def __init__(self, limits: RestLimits) -> None:
         self.limits = limits
-        self.open = 0
+        self._open = 0
+        self._idle: dict[Connection, None] = {}  # without a request, the longest first
 
-    @property
-    def is_full(self) -> bool:
-        return self.open >= self.limits.connections
+    def enter(self, connection: "Connection") -> bool:
+        """Take a connection in; False when all places are taken by requests."""
+        if self._open >= self.limits.connections:
+            if not self._idle:
+                return False
+            longest = next(iter(self._idle))
+            self.leave(longest)
+            longest.force_close()
+        self._open += 1
+        connection.is_inside = True
+        self._idle[connection] = None
+        return True
+
+    def leave(self, connection: "Connection") -> None:
+        """Give a place back. Safe at any time."""
+        if connection.is_inside:
+            connection.is_inside = False
+            self._open -= 1
+            self._idle.pop(connection, None)
+
+    def busy(self, connection: "Connection") -> None:
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: "Connection") -> None:
+        if connection.is_inside:
+            self._idle[connection] = None
 
 
 class Connection(web.RequestHandler):
@@ -35,7 +59,7 @@ class Connection(web.RequestHandler):
     with a problem instead of a log line per request.
     """
 
-    __slots__ = ("_counted", "_door", "_silence", "_stall")
+    __slots__ = ("_door", "_silence", "_stall", "is_inside")
 
     def __init__(self, server: web.Server, door: Door, loop: asyncio.AbstractEventLoop) -> None:
         limits = door.limits
@@ -49,42 +73,40 @@ class Connection(web.RequestHandler):
         }
         super().__init__(server, loop=loop, **options)
         self._door = door
-        self._counted = False
+        self.is_inside = False  # the door's own
         self._silence: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
-        if self._door.is_full:
+        if not self._door.enter(self):
             self.transport.write(_FULL)
             self.force_close()
             return
-        self._door.open += 1
-        self._counted = True
         self._silence = self._loop.call_later(self._door.limits.first_request_s, self.force_close)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._counted:
-            self._counted = False
-            self._door.open -= 1
-        self._stop_timers()
+        self._door.leave(self)
+        self._stop_silence()
+        self._stop_stall()
         super().connection_lost(exc)
 
     def request_began(self) -> None:
         """A request's headers are complete."""
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+        self._door.busy(self)
+        self._stop_silence()
+
+    def request_ended(self) -> None:
+        """Its answer is made, and about to be written."""
+        self._door.idle(self)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stall = self._loop.call_later(self._door.limits.write_stall_s, self._cut_off)
 
     def resume_writing(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        self._stop_stall()
         super().resume_writing()
 
     def _cut_off(self) -> None:
@@ -92,8 +114,12 @@ class Connection(web.RequestHandler):
             log.debug("client does not read: connection cut off")
             self.transport.abort()
 
-    def _stop_timers(self) -> None:
-        self.request_began()
+    def _stop_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _stop_stall(self) -> None:
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None

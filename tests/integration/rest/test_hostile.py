@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rest_server import DEADLINE_S, Rest, echo, eventually, make_policy, raw_exchange, serving
+from rest_server import DEADLINE_S, Rest, echo, eventually, hangs, make_policy, raw_exchange, serving
 
 from switchboard_gateway.rest import RestLimits
 
@@ -78,11 +78,13 @@ async def test_a_body_that_stops_coming_is_given_up(content_type: str) -> None:
         await assert_served(rest)
 
 
-async def test_a_dripping_json_body_is_given_up() -> None:
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain"])
+async def test_a_dripping_body_is_given_up(content_type: str) -> None:
     async with serving(replace(RestLimits(), body_total_s=0.4)) as rest:
         rest.host(make_policy(), echo)
         reader, writer = await asyncio.open_connection("127.0.0.1", rest.port)
-        writer.write(f"{HEAD}Content-Length: 100000\r\n\r\n{{".encode())
+        head = HEAD.replace("application/json", content_type)
+        writer.write(f"{head}Content-Length: 100000\r\n\r\n{{".encode())
         answered = asyncio.ensure_future(reader.readuntil(b"\r\n\r\n"))
         dripped = 0
         while not answered.done():
@@ -96,18 +98,38 @@ async def test_a_dripping_json_body_is_given_up() -> None:
 
 async def test_connections_beyond_the_limit_are_told_so() -> None:
     async with serving(replace(RestLimits(), connections=3)) as rest:
-        idle = [await asyncio.open_connection("127.0.0.1", rest.port) for _ in range(3)]
-        idle[0][1].write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with asyncio.timeout(DEADLINE_S):
-            await idle[0][0].readuntil(b"ok")
+        rest.host(make_policy(), hangs)
+        request = f"{HEAD}Content-Length: 14\r\n\r\n".encode() + b'{"input": "x"}'
+        busy = [await asyncio.open_connection("127.0.0.1", rest.port) for _ in range(3)]
+        for _, writer in busy:
+            writer.write(request)
+        await eventually(lambda: len(rest.fake.seen) == 3)
         found = await raw_exchange(rest.port, b"")
         assert found.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1" in found
-        for _, writer in idle:
+        for _, writer in busy:
             writer.close()
+        await eventually(lambda: rest.fake.cancelled == 3)
+        assert b"200 OK" in await raw_exchange(rest.port, b"GET /health HTTP/1.0\r\n\r\n")
+
+
+async def test_idle_connections_make_room_for_those_that_ask() -> None:
+    async with serving(replace(RestLimits(), connections=3)) as rest:
+        silent, early, late = [await asyncio.open_connection("127.0.0.1", rest.port) for _ in range(3)]
+        for reader, writer in (late, early):
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(DEADLINE_S):
+                await reader.readuntil(b'"ok"}')
+        newcomers = []
+        for longest, _ in (silent, late):  # whoever asked last stays longest
+            newcomers.append(await asyncio.open_connection("127.0.0.1", rest.port))
+            async with asyncio.timeout(DEADLINE_S):
+                assert await longest.read() == b""
+        early[1].write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(DEADLINE_S):
-            while b"200 OK" not in await raw_exchange(rest.port, b"GET /health HTTP/1.0\r\n\r\n"):
-                pass
+            assert b"200 OK" in await early[0].readuntil(b'"ok"}')
+        for _, writer in (silent, early, late, *newcomers):
+            writer.close()
 
 
 async def test_bodies_in_memory_are_bounded_over_all_clients() -> None:
@@ -183,8 +205,8 @@ async def test_what_is_no_http_is_answered_with_a_problem(rest: Rest, request_: 
     await assert_served(rest)
 
 
-async def test_thousands_of_idle_connections_leave_room_for_calls() -> None:
-    async with serving(replace(RestLimits(), connections=2000)) as rest:
+async def test_idle_connections_beyond_the_limit_do_not_keep_calls_out() -> None:
+    async with serving(replace(RestLimits(), connections=100)) as rest:
         rest.host(make_policy(), echo)
         idle = [await asyncio.open_connection("127.0.0.1", rest.port) for _ in range(400)]
         await assert_served(rest)

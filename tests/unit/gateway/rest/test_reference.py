@@ -6,6 +6,7 @@ from pathlib import Path
 from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.problems import to_problem
 from switchboard_wire.errors import ERROR_TABLE, ErrorValue, name_of
+from switchboard_wire.limits import MAX_DATA_BYTES
 
 TEXT = (Path(__file__).parents[4] / "docs/reference/rest.md").read_text()
 
@@ -26,7 +27,7 @@ def test_the_limits_are_those_in_use() -> None:
     for words in (
         f"up to its blank line | {limits.first_request_s:g} s",
         f"headers of its next request | {limits.keepalive_s:g} s",
-        f"a whole JSON body | {limits.body_idle_s:g} s; {limits.body_total_s:g} s",
+        f"a raw one up to {MAX_DATA_BYTES >> 10} KiB | {limits.body_idle_s:g} s; {limits.body_total_s:g} s",
         f"does not read its answer | {limits.write_stall_s:g} s",
         f"one header; headers | {limits.line_bytes} bytes; {limits.headers}",
         f"over all clients | {limits.buffered_bytes >> 20} MiB",
