@@ -176,6 +176,7 @@ class _Dev:
             "SWITCHBOARD_LINKS_PORT": str(ports.links),
             names.ENV_OPS_PORT: str(ports.gateway_ops),
             **_COMMON,
+            names.ENV_LOG_LEVEL: "DEBUG",  # calls that no handler answered are told there
         }
 
     def _sidecar_env(self) -> dict[str, str]:

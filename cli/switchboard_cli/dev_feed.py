@@ -31,7 +31,7 @@ class Feed:
         shown = describe(record, self._folder)
         if shown is not None:
             click.echo(shown)
-        elif self._verbose or record.get("level") in ("error", "critical"):
+        elif (self._verbose and record.get("level") != "debug") or record.get("level") in ("error", "critical"):
             click.secho(_plain(component, record), fg=_DIM)
         return record
 
@@ -52,7 +52,7 @@ def describe(record: Record, folder: str) -> str | None:
     """The line for a record that users care for, None for any other."""
     message = record["message"]
     clock = click.style(str(record.get("time", ""))[11:23], fg=_DIM)
-    if message == "call":
+    if message in ("call", "call refused"):
         return f"{clock} {_call(record)}"
     if message == "agent failed to load" or message == "module failed to load":
         reason = click.style(str(record.get("reason", "")), fg=_RED)
@@ -72,7 +72,8 @@ def _call(record: Record) -> str:
     sender = f" from {record['sender']}" if record.get("sender") else ""
     if record["code"] == "OK":
         return f"{who}{sender} {click.style('ok', fg=_GREEN)} {record['ms']} ms"
-    text = f"{record['code']} {record['ms']} ms  {record.get('error', '')}"
+    took = f" {record['ms']} ms" if "ms" in record else ""
+    text = f"{record['code']}{took}  {record.get('error', '')}"
     return f"{who}{sender} {click.style(text, fg=_RED)}"
 
 

@@ -17,7 +17,7 @@ from switchboard_gateway.selection import select
 from switchboard_routing.breaker import State
 from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.deadlines import Deadlines
-from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with
+from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
 from switchboard_wire.peer import LocalPeer, Peer, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -71,9 +71,16 @@ class Core:
         try:
             selected = select(self.table, frame, namespace, self.rng)
         except SwitchboardError as error:
+            self.note_refusal(frame.open.target, error.error)
             peer.send(close_with(frame.call, error.error))
             return
         RoutedCall(self, peer, frame, selected).start()
+
+    def note_refusal(self, target: pb.Target, error: ErrorValue) -> None:
+        """Log a call that no handler answered; `switchboard dev` shows these, nobody else asks for the level."""
+        if log.isEnabledFor(logging.DEBUG):
+            asked = target.type or f"capability:{target.capability}"
+            log.debug("call refused", extra={"agent": asked, "code": name_of(error.code), "error": error.message})
 
     # Instances
 

@@ -119,6 +119,7 @@ def test_agents_answer_over_every_api_and_what_happens_is_shown(dev: Callable[..
             client.request("shuot", "x")
         assert [(agent.type, agent.instances_ready) for agent in client.agents()] == [("divide", 1), ("shout", 1)]
     running.wait_for(r"shout ok [\d.]+ ms")
+    running.wait_for("shuot AGENT_NOT_FOUND  no Agent of type 'shuot'")
     running.wait_for("divide PROCESSING_ERROR .*ZeroDivisionError")
     running.wait_for(r"app\.py.*line 10")
     request = urllib.request.Request(

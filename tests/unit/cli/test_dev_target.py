@@ -59,6 +59,8 @@ RECORDS: list[Any] = [
     pytest.param({"message": "call", "agent": "a", "key": "k", "ms": 1.5, "code": "OK"}, "a/k ok 1.5 ms", id="a call"),
     pytest.param({"message": "call", "agent": "a", "sender": "b", "ms": 1, "code": "PROCESSING_ERROR", "error": "E: x"},
                  "a from b PROCESSING_ERROR 1 ms  E: x", id="a call that failed"),
+    pytest.param({"message": "call refused", "agent": "b", "code": "AGENT_NOT_FOUND", "error": "no"},
+                 "b AGENT_NOT_FOUND  no", id="a call that no handler got"),
     pytest.param({"message": "hello", "logger": "agent.a"}, "a: hello", id="what an agent logs"),
     pytest.param({"message": "agent failed to load", "reason": "app:f: no", "exception": 'x\n  File "/lib/a"\n'
                   '  File "/code/app.py", line 1\nE'}, 'app:f: no\n      File "/code/app.py", line 1\n    E',
