@@ -47,7 +47,7 @@ def run(screen: Screen) -> None:
         rest = Rest(address.http, NAMESPACE)
         acts.send_messages(stage, client, rest)
         acts.show_spread(stage, client)
-        acts.scale_and_kill(stage, address)
+        acts.scale_and_kill(stage, client)
         acts.calm_down(stage, client)
         acts.say_what_next(stage, rest)
     screen.say()

@@ -65,6 +65,10 @@ class Pool:
             raise NotYet(f"{len(pods)} pods, {len(ready)} ready, {len(up)} Up in the registry")
         return True
 
+    def is_ready(self) -> bool:
+        """Whether the AgentNode says that it is Ready."""
+        return condition(self.node(), "Ready").get("status") == "True"
+
     def agents_are_ready(self, instances: int) -> bool:
         """Whether all five agents are Ready, on exactly so many instances. Raises NotYet."""
         for name in AGENTS_SHOWN:

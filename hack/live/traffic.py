@@ -1,6 +1,9 @@
-"""Steady traffic from this machine, every call counted: who answered, and what failed with which words."""
+"""Steady traffic from this machine, every call counted: who answered, and what failed with which words.
 
-import asyncio
+All senders are threads over one client: grpc.aio has one poller for all event loops of a process, and complains when
+one of them is closed before the others.
+"""
+
 import threading
 import time
 from collections import Counter
@@ -10,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Unpack
 
 from live.waiting import NotYet, wait_until
-from switchboard import CallOptions, Client, SwitchboardError
+from switchboard import CallOptions, SwitchboardError, SyncClient
 
 STOP_S = 60.0
 FAILURES_KEPT = 20
@@ -28,24 +31,29 @@ class Load:
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the calls so far. Written by one thread, read by any."""
+    """What became of the calls so far. Many threads write and read it."""
 
     sent: int = 0
     answered: int = 0
     failed: int = 0
     by_instance: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
-    slowest_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count_answer(self, instance: str, took_s: float) -> None:
-        self.by_instance[instance] += 1
-        self.answered += 1
-        self.slowest_s = max(self.slowest_s, took_s)
+    def count_sent(self) -> None:
+        with self._lock:
+            self.sent += 1
 
-    def count_failure(self, error: SwitchboardError) -> None:
-        if len(self.failures) < FAILURES_KEPT:
-            self.failures.append(str(error))
-        self.failed += 1
+    def count_answer(self, instance: str) -> None:
+        with self._lock:
+            self.by_instance[instance] += 1
+            self.answered += 1
+
+    def count_failure(self, error: Exception) -> None:
+        with self._lock:
+            if len(self.failures) < FAILURES_KEPT:
+                self.failures.append(f"{type(error).__name__}: {error}")
+            self.failed += 1
 
     def wait_for(self, more: int, timeout_s: float = 120) -> None:
         """Return when so many more calls than now have been answered. Raises Late."""
@@ -60,48 +68,35 @@ class Tally:
 
 
 @contextmanager
-def traffic(address: str, load: Load, **options: Unpack[CallOptions]) -> Iterator[Tally]:
+def traffic(client: SyncClient, load: Load, **options: Unpack[CallOptions]) -> Iterator[Tally]:
     """Send while the context is open; the tally is final after it, when all calls under way have ended."""
     tally, stopped = Tally(), threading.Event()
-    faults: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(_send_all(address, load, options, tally, stopped))
-        except BaseException as fault:  # noqa: BLE001  the thread's outermost frame: raised again by the context
-            faults.append(fault)
-
-    thread = threading.Thread(target=run, name="traffic", daemon=True)
-    thread.start()
+    threads = [
+        threading.Thread(target=_send, args=(client, load, options, tally, stopped), daemon=True)
+        for _ in range(load.senders)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield tally
     finally:
         stopped.set()
-        thread.join(STOP_S)
-    if thread.is_alive():
+        deadline = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.is_alive() for thread in threads):
         raise TimeoutError(f"calls were still under way {STOP_S:.0f} s after the last was sent")
-    if faults:
-        raise faults[0]
 
 
-async def _send_all(address: str, load: Load, options: CallOptions, tally: Tally, stopped: threading.Event) -> None:
-    async with Client(address, timeout_s=30) as client, asyncio.TaskGroup() as group:
-        for number in range(load.senders):
-            group.create_task(_send(client, load, options, tally, stopped, number))
-
-
-async def _send(
-    client: Client, load: Load, options: CallOptions, tally: Tally, stopped: threading.Event, number: int
-) -> None:
+def _send(client: SyncClient, load: Load, options: CallOptions, tally: Tally, stopped: threading.Event) -> None:
     pause_s = load.senders / load.per_second if load.per_second else 0.0
-    await asyncio.sleep(pause_s * number / load.senders)  # senders take turns
     while not stopped.is_set():
         began = time.monotonic()
-        tally.sent += 1
+        tally.count_sent()
         try:
-            answer = await client.request(load.target, load.payload, **options)
+            answer = client.request(load.target, load.payload, **options)
         except SwitchboardError as error:
             tally.count_failure(error)
         else:
-            tally.count_answer(answer.instance, time.monotonic() - began)
-        await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
+            tally.count_answer(answer.instance)
+        stopped.wait(max(0.0, pause_s - (time.monotonic() - began)))

@@ -108,7 +108,7 @@ class Journey:
     def traffic(self, load: Load, **options: Unpack[CallOptions]) -> Iterator[Tally]:
         """Steady traffic to an agent of the test's namespace, begun when some has been answered."""
         options["namespace"] = self.namespace
-        with traffic(self.gateway.grpc, load, **options) as tally:
+        with traffic(self.client, load, **options) as tally:
             tally.wait_for(5)
             yield tally
 
