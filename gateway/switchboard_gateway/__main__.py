@@ -12,6 +12,8 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
 
   SWITCHBOARD_NAMESPACE    namespace of targets that name none (default)
   SWITCHBOARD_INSTANCE     name of this replica
+  SWITCHBOARD_POD_UID      of this replica, by which it finds its zone in its EndpointSlice
+  SWITCHBOARD_ZONE         the zone, said outright
   SWITCHBOARD_DIRECTORY    kubernetes, or announced: every agent that hosts announce
   SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)

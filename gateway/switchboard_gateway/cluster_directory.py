@@ -14,12 +14,23 @@ from pydantic import ValidationError
 from switchboard.resources import Agent, explain_faults
 from switchboard.resources.binding import bound_nodes, conflict_owners
 from switchboard_gateway.core import Core
+from switchboard_gateway.instances import DEFAULT_WEIGHT
 from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
-from switchboard_routing.policy import AgentPolicy, Capability, KeyAffinity, RetryPolicy, Strategy
-from switchboard_wire.names import NODE_LABEL
+from switchboard_routing.policy import (
+    AgentPolicy,
+    BreakerPolicy,
+    Capability,
+    KeyAffinity,
+    RetryPolicy,
+    Strategy,
+    Subscription,
+)
+from switchboard_wire.names import LINKS_SERVICE, NODE_LABEL
 
 log = logging.getLogger("switchboard.gateway.directory")
 
+# Of the slices of one Service
+SERVICE_LABEL = "kubernetes.io/service-name"
 # Events of one moment become one rebuild
 SETTLE_S = 0.02
 
@@ -33,6 +44,7 @@ class Declared:
     agents: dict[Key, Json] = field(default_factory=dict)
     nodes: dict[Key, Json] = field(default_factory=dict)
     slices: dict[Key, Json] = field(default_factory=dict)
+    gateways: dict[Key, Json] = field(default_factory=dict)
 
     def policies(self) -> list[AgentPolicy]:
         """Every Agent that is valid and has its type for itself."""
@@ -52,13 +64,28 @@ class Declared:
 
     def pods(self) -> dict[str, str]:
         """UID → zone of every pod that an EndpointSlice calls ready."""
-        found: dict[str, str] = {}
-        for slice_ in self.slices.values():
-            for endpoint in slice_.get("endpoints") or ():
-                uid = (endpoint.get("targetRef") or {}).get("uid")
-                if uid and (endpoint.get("conditions") or {}).get("ready") is not False:
-                    found[uid] = endpoint.get("zone") or ""
-        return found
+        return {
+            uid: endpoint.get("zone") or ""
+            for uid, endpoint in _endpoints(self.slices.values())
+            if (endpoint.get("conditions") or {}).get("ready") is not False
+        }
+
+    def zone_of_gateway(self, uid: str) -> str | None:
+        """The zone of a gateway's pod, ready or not; None when its EndpointSlice is not known."""
+        return next((found.get("zone") or "" for pod, found in _endpoints(self.gateways.values()) if pod == uid), None)
+
+    def weights(self) -> dict[Key, int]:
+        """What each AgentNode says of its weight."""
+        return {key: (node.get("spec") or {}).get("weight", DEFAULT_WEIGHT) for key, node in self.nodes.items()}
+
+
+def _endpoints(slices: Iterable[Json]) -> Iterable[tuple[str, Json]]:
+    """Every endpoint that is a pod, with the pod's UID."""
+    for slice_ in slices:
+        for endpoint in slice_.get("endpoints") or ():
+            uid = (endpoint.get("targetRef") or {}).get("uid")
+            if uid:
+                yield uid, endpoint
 
 
 def _parse(manifest: Json) -> Agent | None:
@@ -76,7 +103,7 @@ def _without_conflicts(agents: list[tuple[Agent, str]]) -> Iterable[Agent]:
 
 
 def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
-    spec, retries = agent.spec, agent.spec.retries
+    spec, retries, breaker = agent.spec, agent.spec.retries, agent.spec.circuit_breaker
     return AgentPolicy(
         namespace=namespace,
         name=agent.metadata.name,
@@ -85,9 +112,11 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
         description=spec.description,
         nodes=nodes,
         capabilities=tuple(Capability(c.name, c.version, c.description) for c in spec.capabilities),
+        topics=tuple(Subscription(topic.type, topic.match == "Prefix") for topic in spec.topics),
         weight=spec.weight,
         strategy=Strategy(spec.load_balancing.strategy),
         key_affinity=KeyAffinity(spec.load_balancing.key_affinity),
+        hash_header=spec.load_balancing.header or "",
         timeout_s=spec.timeout_seconds,
         retries=RetryPolicy(
             attempts=retries.attempts,
@@ -96,19 +125,24 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
             max_backoff_s=retries.max_backoff_ms / 1000,
             idempotent=retries.idempotent,
         ),
+        breaker=BreakerPolicy(breaker.consecutive_failures, breaker.open_seconds, breaker.successes_to_close),
         max_payload_bytes=spec.max_payload_bytes,
     )
 
 
 class ClusterDirectory:
-    """Keeps a core's directory as the API server has it, of some namespaces or, with none given, of all."""
+    """Keeps a core's directory as the API server has it, of some namespaces or, with none given, of all.
 
-    def __init__(self, kube: Kube, core: Core, namespaces: tuple[str, ...] = ()) -> None:
+    own_uid: of this gateway's pod, to learn its zone by; empty: its zone is known otherwise.
+    """
+
+    def __init__(self, kube: Kube, core: Core, namespaces: tuple[str, ...] = (), own_uid: str = "") -> None:
         self._kube = kube
         self._core = core
         self._declared = Declared()
         self._changed = asyncio.Event()
         scopes: tuple[str | None, ...] = namespaces or (None,)
+        self._own_uid = own_uid
         self._synced = {(kind, scope): False for kind in (AGENTS, AGENT_NODES, ENDPOINT_SLICES) for scope in scopes}
 
     @property
@@ -128,12 +162,15 @@ class ClusterDirectory:
             for kind, namespace in self._synced:
                 labels = NODE_LABEL if kind is ENDPOINT_SLICES else ""
                 group.create_task(self._watch(kind, Selector(namespace, labels), into[kind]))
+                if kind is ENDPOINT_SLICES and self._own_uid:
+                    own = Selector(namespace, f"{SERVICE_LABEL}={LINKS_SERVICE}")
+                    group.create_task(self._watch(kind, own, declared.gateways))
             group.create_task(self._publish())
 
     async def _watch(self, resource: Resource, selector: Selector, into: dict[Key, Json]) -> None:
         async for event in self._kube.watch(resource, selector):
             self._take(event, into)
-            if event.type is EventType.SYNCED:
+            if event.type is EventType.SYNCED and into is not self._declared.gateways:
                 self._synced[resource, selector.namespace] = True
             self._changed.set()
 
@@ -156,7 +193,9 @@ class ClusterDirectory:
             self._changed.clear()
             if not self.is_synced:
                 continue
-            self._core.set_zones(self._declared.pods())
+            zone = self._declared.zone_of_gateway(self._own_uid) if self._own_uid else None
+            self._core.set_zones(self._declared.pods(), zone)
+            self._core.set_node_weights(self._declared.weights())
             policies = self._declared.policies()
             if policies != last:
                 last = policies

@@ -34,7 +34,7 @@ Readiness = Callable[[], str | None]
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close."""
-    core = Core(settings.namespace, GatewayMetrics.create(), announced=settings.announced)
+    core = Core(settings.namespace, GatewayMetrics.create(), announced=settings.announced, zone=settings.zone)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         directory_readiness = await enter(_directory(core, settings))
@@ -89,7 +89,8 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Rea
     clock = asyncio.get_running_loop().time
     started = clock()
     async with connect() as kube:
-        directory = ClusterDirectory(kube, core, settings.namespaces)
+        own_uid = "" if settings.zone else settings.pod_uid
+        directory = ClusterDirectory(kube, core, settings.namespaces, own_uid)
         watching = asyncio.create_task(directory.run())
         all_linked = False
 

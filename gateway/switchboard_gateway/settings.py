@@ -11,17 +11,21 @@ ENV_BIND = "SWITCHBOARD_BIND"
 ENV_GRPC_PORT = "SWITCHBOARD_GRPC_PORT"
 ENV_HTTP_PORT = "SWITCHBOARD_HTTP_PORT"
 ENV_LINKS_PORT = "SWITCHBOARD_LINKS_PORT"
+ENV_ZONE = "SWITCHBOARD_ZONE"
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports.
 
-    namespaces: those whose Agents are served; empty: all.
+    namespaces: those whose Agents are served; empty: all. zone: where this replica runs; empty: as the EndpointSlice of
+    its pod, of UID `pod_uid`, says.
     """
 
     namespace: str = "default"
     instance: str = "gateway"
+    pod_uid: str = ""
+    zone: str = ""
     announced: bool = False
     namespaces: tuple[str, ...] = ()
     bind: str = "0.0.0.0"
@@ -40,6 +44,8 @@ class GatewaySettings:
         return GatewaySettings(
             namespace=environ.get(names.ENV_NAMESPACE, "default"),
             instance=environ.get(names.ENV_INSTANCE, "gateway"),
+            pod_uid=environ.get(names.ENV_POD_UID, ""),
+            zone=environ.get(ENV_ZONE, ""),
             announced=directory == "announced",
             namespaces=tuple(name.strip() for name in watched.split(",") if name.strip()),
             bind=environ.get(ENV_BIND, "0.0.0.0"),

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from switchboard_gateway.cluster_directory import ClusterDirectory
+from switchboard_gateway.cluster_directory import ClusterDirectory, Declared
 from switchboard_gateway.core import Core
 from switchboard_gateway.metrics import GatewayMetrics
-from switchboard_kube import AGENTS
+from switchboard_kube import AGENTS, ENDPOINT_SLICES
 from switchboard_kube.testing import FakeKube
-from switchboard_routing.policy import AgentPolicy
+from switchboard_routing.policy import AgentPolicy, BreakerPolicy, Subscription
 from switchboard_wire import names
 
 DEADLINE_S = 10
@@ -75,3 +75,52 @@ async def test_an_agent_that_is_deleted_is_forgotten() -> None:
         await core.until_known({("a", "writer"), ("a", "reader")})
         await kube.delete(AGENTS, "writer", "a")
         await core.until_known({("a", "reader")})
+
+
+def make_slice(zone: str, uid: str, ready: bool = True) -> dict[str, Any]:
+    endpoint = {"targetRef": {"uid": uid}, "zone": zone, "conditions": {"ready": ready}}
+    return {"metadata": {"namespace": "a", "name": "slice"}, "endpoints": [endpoint, {"addresses": ["10.0.0.9"]}]}
+
+
+def test_a_policy_says_what_its_agent_declares() -> None:
+    agent = make_agent("a", "writer")
+    agent["spec"] |= {
+        "topics": [{"type": "news"}, {"type": "alerts.", "match": "Prefix"}],
+        "circuitBreaker": {"consecutiveFailures": 2, "openSeconds": 7, "successesToClose": 1},
+        "loadBalancing": {"strategy": "ConsistentHash", "hashOn": "Header", "header": "X-User"},
+    }
+    (policy,) = Declared(agents={("a", "writer"): agent}).policies()
+    assert policy.topics == (Subscription("news"), Subscription("alerts.", prefix=True))
+    assert policy.breaker == BreakerPolicy(2, 7, 1)
+    assert policy.hash_header == "X-User"
+
+
+def test_weights_are_those_of_the_agent_nodes() -> None:
+    nodes = {("a", "heavy"): {"metadata": {}, "spec": {"weight": 300}}, ("a", "plain"): {"metadata": {}, "spec": {}}}
+    assert Declared(nodes=nodes).weights() == {("a", "heavy"): 300, ("a", "plain"): 100}
+
+
+def test_a_gateway_knows_its_zone_before_it_is_ready() -> None:
+    declared = Declared(gateways={("a", "slice"): make_slice("zone-1", "me", ready=False)})
+    assert (declared.zone_of_gateway("me"), declared.zone_of_gateway("another")) == ("zone-1", None)
+
+
+def test_only_ready_pods_are_expected() -> None:
+    slices = {("a", "1"): make_slice("z1", "p1"), ("a", "2"): make_slice("z2", "p2", ready=False)}
+    assert Declared(slices=slices).pods() == {"p1": "z1"}
+
+
+async def test_the_core_learns_its_zone_from_the_slice_of_the_links_service() -> None:
+    slice_ = make_slice("zone-7", "me")
+    slice_["metadata"]["labels"] = {"kubernetes.io/service-name": names.LINKS_SERVICE}
+    kube = FakeKube((AGENTS, make_agent("a", "writer")), (ENDPOINT_SLICES, slice_))
+    core = Published()
+    running = asyncio.create_task(ClusterDirectory(kube, core, (), own_uid="me").run())
+    try:
+        await core.until_known({("a", "writer")})
+        async with asyncio.timeout(DEADLINE_S):
+            while core.table.zone != "zone-7":
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
