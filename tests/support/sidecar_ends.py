@@ -205,6 +205,7 @@ class FakeOperator:
         self.interval_ms = interval_ms
         self.hellos: list[pb.Hello] = []
         self.heartbeats: list[registry_pb2.Heartbeat] = []
+        self.tokens: list[str] = []
         self.outbox: asyncio.Queue[registry_pb2.Directive] = asyncio.Queue()
         self.address = ""
         self._server: aio.Server | None = None
@@ -233,6 +234,8 @@ class FakeOperator:
                     self.hellos.append(report.hello)
                     registered = registry_pb2.Registered(operator="op", heartbeat_interval_ms=self.interval_ms)
                     await context.write(registry_pb2.Directive(registered=registered))
+                if report.HasField("auth"):
+                    self.tokens.append(report.auth.token)
                 if report.HasField("heartbeat"):
                     self.heartbeats.append(report.heartbeat)
         finally:

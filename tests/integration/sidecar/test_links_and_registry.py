@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sidecar_ends import PATIENCE_S, FakeGateway, FakeOperator, assignment, running, staged, until
 
+import switchboard_sidecar.sidecar as sidecar_module
 from switchboard_wire.errors import AgentOffline
+from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
@@ -188,3 +190,41 @@ async def test_an_operator_that_restarts_is_told_everything_again(tmp_path: Path
             await again.start(operator.address)
             await until(lambda: again.heartbeats and again.heartbeats[-1].ready)
             await again.stop()
+
+
+async def test_a_fresh_token_is_shown_before_the_old_one_expires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar_module, "TOKEN_POLL_S", 0.05)
+    operator = FakeOperator()
+    await operator.start()
+    token = tmp_path / "token"
+    token.write_text("first")
+    async with staged(tmp_path, registries=(operator.address,), token_path=token) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            await until(lambda: sidecar.links.live == sidecar.registry.live == 1)
+            token.unlink()  # kubelet swaps it; in between there may be none
+            token.write_text("second")
+            await until(lambda: operator.tokens == ["second"])
+
+            def shown() -> list[str]:
+                return [frame.auth.token for frame in stage.gateway.controls if frame.kind == pb.AUTH]
+
+            await until(lambda: shown() == ["second"])
+    await operator.stop()
+
+
+async def test_an_operator_that_refuses_is_asked_again_and_messages_flow(tmp_path: Path) -> None:
+    operator = FakeOperator()
+    await operator.start()
+    async with staged(tmp_path, registries=(operator.address,)) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage):
+            stage.attach()
+            await until(lambda: stage.gateway.ready == {"echo"})
+            error = pb.Error(code=pb.PERMISSION_DENIED, message="not of this cluster")
+            operator.outbox.put_nowait(registry_pb2.Directive(refused=error))
+            await until(lambda: len(operator.hellos) == 2)
+            assert (await stage.gateway.call("echo")).data == b"hi"
+    await operator.stop()
