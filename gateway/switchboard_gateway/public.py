@@ -1,5 +1,6 @@
 """The public gRPC methods: sessions, and unary calls for clients without the SDK, as shells over the core."""
 
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn
 
@@ -8,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from switchboard_gateway.core import Client, Core
 from switchboard_gateway.listing import list_agents
-from switchboard_wire.calls import OutgoingCall, Payload, call_unary, new_open
+from switchboard_wire.calls import OutgoingCall, Payload, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError, name_of, row_of
 from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer
@@ -27,6 +28,8 @@ class PublicApi:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._local = core.attach_local("unary gRPC")
+        self._prefix = f"{secrets.token_hex(8)}-"  # message ids of clients that give none
+        self._counter = 0
 
     def handler(self) -> Any:
         """The service, ready to be added to a server."""
@@ -52,28 +55,42 @@ class PublicApi:
             self._core.metrics.sessions.set((), len(sessions))
 
     async def _request(self, data: bytes, context: Any) -> bytes:
-        message = await _read(data, context)
-        payload = Payload(message.data, message.content_type, message.data_type)
+        frame, rest = self._open_frame(await _read(data, context), context)
+        call = OutgoingCall(self._local, frame)
         try:
-            close = await call_unary(self._local, _with_deadline(message.open, context), payload)
-        except SwitchboardError as error:
-            await abort(context, error.error)
-        return _answer(close, message.open).SerializeToString()
-
-    async def _stream(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
-        message = await _read(data, context)
-        payload = Payload(message.data, message.content_type, message.data_type)
-        call = OutgoingCall(self._local, new_open(_with_deadline(message.open, context), payload, end=True))
-        try:
-            if len(payload.data) > MAX_DATA_BYTES:
-                await call.send(payload.data[MAX_DATA_BYTES:], end=True)
-            async for frame in call.pieces():
-                yield api.Answer(data=frame.data, content_type=frame.content_type).SerializeToString()
-            yield _answer(await call.closed, message.open).SerializeToString()
+            if rest:
+                await call.send(rest, end=True)
+            return _answer(await call.result(), frame.open).SerializeToString()
         except SwitchboardError as error:
             await abort(context, error.error)
         finally:
             call.cancel()
+
+    async def _stream(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        frame, rest = self._open_frame(await _read(data, context), context)
+        call = OutgoingCall(self._local, frame)
+        try:
+            if rest:
+                await call.send(rest, end=True)
+            async for piece in call.pieces():
+                yield api.Answer(data=piece.data, content_type=piece.content_type).SerializeToString()
+            yield _answer(await call.closed, frame.open).SerializeToString()
+        except SwitchboardError as error:
+            await abort(context, error.error)
+        finally:
+            call.cancel()
+
+    def _open_frame(self, message: api.Message, context: Any) -> tuple[pb.Frame, bytes]:
+        """The OPEN of a message, on which the core notes the Agent, and what of the payload did not fit in it."""
+        opened = message.open
+        remaining = context.time_remaining()
+        if remaining is not None and (not opened.deadline_ms or remaining * 1000 < opened.deadline_ms):
+            opened.deadline_ms = max(1, int(remaining * 1000))
+        if not opened.message_id:
+            self._counter += 1
+            opened.message_id = f"{self._prefix}{self._counter}"
+        payload = Payload(message.data, message.content_type, message.data_type)
+        return new_open(opened, payload, end=True), payload.data[MAX_DATA_BYTES:]
 
     async def _list(self, data: bytes, context: Any) -> bytes:
         try:
@@ -89,13 +106,6 @@ async def _read(data: bytes, context: Any) -> api.Message:
     except DecodeError:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a switchboard.v1.Message")
         raise
-
-
-def _with_deadline(opened: pb.Open, context: Any) -> pb.Open:
-    remaining = context.time_remaining()
-    if remaining is not None and (not opened.deadline_ms or remaining * 1000 < opened.deadline_ms):
-        opened.deadline_ms = max(1, int(remaining * 1000))
-    return opened
 
 
 def _answer(close: pb.Frame, opened: pb.Open) -> api.Answer:

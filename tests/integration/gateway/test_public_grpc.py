@@ -1,0 +1,135 @@
+"""The public gRPC methods on a real server, as a client without the SDK sees them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+from prometheus_client import CollectorRegistry
+from rest_server import FakeInstance, echo, fails_with, hangs, make_policy
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.instances import Instance
+from switchboard_gateway.metrics import GatewayMetrics
+from switchboard_gateway.public import CODE_METADATA, ERROR_METADATA, PublicApi
+from switchboard_wire import names
+from switchboard_wire.calls import IncomingCall, Payload
+from switchboard_wire.errors import ErrorValue
+from switchboard_wire.limits import SERVER_OPTIONS
+from switchboard_wire.peer import local_pair
+from switchboard_wire.v1 import frames_pb2 as pb
+from switchboard_wire.v1 import gateway_pb2 as api
+
+PATIENCE_S = 20.0
+
+
+async def count(call: IncomingCall) -> None:
+    for number in range(3):
+        await call.send(str(number).encode(), "text/plain")
+    await call.close(Payload(b"end", "text/plain"), processing_us=9)
+
+
+@dataclass
+class Public:
+    """A channel to the server, with its methods."""
+
+    channel: Any
+    fake: FakeInstance
+
+    async def request(self, message: api.Message, timeout: float = PATIENCE_S) -> api.Answer:
+        method = self.channel.unary_unary(names.REQUEST_METHOD, api.Message.SerializeToString, api.Answer.FromString)
+        answer: api.Answer = await method(message, timeout=timeout)
+        return answer
+
+    def stream(self, message: api.Message) -> Any:
+        method = self.channel.unary_stream(names.STREAM_METHOD, api.Message.SerializeToString, api.Answer.FromString)
+        return method(message, timeout=PATIENCE_S)
+
+
+@pytest.fixture
+async def public() -> AsyncIterator[Public]:
+    core = Core("default", GatewayMetrics.create(CollectorRegistry()))
+    fake = FakeInstance()
+    link, _ = local_pair(FakeInstance(), fake)
+    instance = Instance(peer=link, namespace="default", node="writers", name="writers-1")
+    core.add_instance(instance)
+    overloaded = fails_with(ErrorValue(pb.OVERLOADED, "the queue is full", retry_after_ms=250))
+    fake.handlers = {"echo": echo, "count": count, "busy": overloaded, "silent": hangs}
+    instance.hosted = frozenset(fake.handlers)
+    core.set_directory([make_policy(name) for name in fake.handlers])
+    server = aio.server(options=SERVER_OPTIONS)
+    server.add_generic_rpc_handlers((PublicApi(core).handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Public(channel, fake)
+    await server.stop(None)
+
+
+def message(type_: str, data: bytes = b"hello") -> api.Message:
+    return api.Message(open=pb.Open(target=pb.Target(type=type_)), data=data, content_type="text/plain")
+
+
+@pytest.mark.parametrize("size", [5, 500_000])
+async def test_a_request_is_answered_with_who_answered(public: Public, size: int) -> None:
+    answer = await public.request(message("echo", b"x" * size))
+    assert answer.data == b"x" * size
+    assert (answer.agent, answer.instance, answer.content_type) == ("echo", "writers-1", "text/plain")
+    assert (answer.processing_us, bool(answer.message_id)) == (1500, True)
+
+
+async def test_each_request_has_a_message_id_of_its_own(public: Public) -> None:
+    ids = [(await public.request(message("echo"))).message_id for _ in range(3)]
+    assert len(set(ids)) == 3
+    assert [opened.message_id for opened in public.fake.seen] == ids
+
+
+async def test_a_streamed_answer_comes_in_its_pieces(public: Public) -> None:
+    answers = [answer async for answer in public.stream(message("count"))]
+    assert [answer.data for answer in answers] == [b"0", b"1", b"2", b"end"]
+    assert (answers[-1].agent, answers[-1].processing_us) == ("count", 9)
+
+
+async def test_an_error_has_the_status_of_the_table_and_the_whole_error_beside_it(public: Public) -> None:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await public.request(message("busy"))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full")
+    trailing = dict(caught.value.trailing_metadata() or ())
+    error = pb.Error.FromString(trailing[ERROR_METADATA])  # type: ignore[arg-type]
+    assert (trailing[CODE_METADATA], error.retry_after_ms) == ("OVERLOADED", 250)
+
+
+async def test_the_clients_deadline_is_the_calls(public: Public) -> None:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await public.request(message("silent"), timeout=0.2)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0 < public.fake.seen[0].deadline_ms <= 200
+
+
+async def test_a_client_that_hangs_up_cancels_the_handler(public: Public) -> None:
+    waiting = asyncio.ensure_future(public.request(message("silent")))
+    async with asyncio.timeout(PATIENCE_S):
+        while not public.fake.seen:
+            await asyncio.sleep(0.005)
+        waiting.cancel()
+        while not public.fake.cancelled:
+            await asyncio.sleep(0.005)
+
+
+async def test_bytes_that_are_no_message_are_refused(public: Public) -> None:
+    method = public.channel.unary_unary(names.REQUEST_METHOD)
+    with pytest.raises(aio.AioRpcError, match="not a switchboard") as caught:
+        await method(b"\xff\xff\xff")
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_agents_are_listed_by_filter(public: Public) -> None:
+    method = public.channel.unary_unary(
+        names.LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
+    )
+    everything = await method(api.ListAgentsRequest())
+    assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "silent"]
+    assert [agent.instances_ready for agent in (await method(api.ListAgentsRequest(type="echo"))).agents] == [1]
