@@ -126,18 +126,19 @@ def scale_and_kill(stage: Stage, client: SyncClient) -> None:
         tally.wait_for(20)
         with screen.step("the autoscaler adds instances by CPU, through AgentNode/scale", 40):
             wait_until(lambda: pool.desired() > FEWEST, f"the autoscaler ({pool.cpu_told()})", 180)
-            wait_until(lambda: len(pool.zones()) > FEWEST, "a new instance to be Up")
+            wait_until(lambda: pool.is_settled(pool.desired()), "the new instances to be Up")
         tally.wait_for(50)
         before = pool.zones()
         screen.claim(f"{len(before)} instances are Up, {tally.answered} calls answered", tally.answered, tally.failures)
         victim = max(before, key=lambda name: tally.by_instance[name])
         stage.kubectl("delete", "pod", victim, "-n", NAMESPACE, "--grace-period=0", "--force", "--wait=false")
         screen.claim(f"{victim} is killed", victim not in {pod["metadata"]["name"] for pod in pool.pods()})
-        with screen.step("another has taken its place and answers", 8):
-            wait_until(lambda: set(pool.zones()) - before.keys(), "the replacement to be Up", 180)
-            wait_until(lambda: set(tally.by_instance) - before.keys(), "an answer of the replacement")
+        with screen.step("the pool is whole again, and the newcomer answers", 8):
+            wait_until(lambda: pool.is_settled(pool.desired()), "the replacement to be Up", 180)
+            newcomers = pool.zones().keys() - before.keys()
+            wait_until(lambda: newcomers <= tally.by_instance.keys(), f"answers of {sorted(newcomers)}")
     screen.table(spread_rows(tally.by_instance, pool.zones()))
-    wait_until(lambda: pool.is_settled(pool.desired()) and pool.is_ready(), "the pool to be ready")
+    wait_until(pool.is_ready, "the pool to be ready")
     lost = tally.sent - tally.answered
     screen.claim(f"{tally.answered} calls of {tally.sent} answered: nothing lost", lost == 0, tally.failures)
     show_kubectl(stage, "agentnodes,pods,hpa")
