@@ -19,6 +19,8 @@ NAME: Final = "switchboard-operator"
 DURATION_S: Final = 15.0
 RENEW_DEADLINE_S: Final = 10.0
 RETRY_S: Final = 2.0
+# A process that ends waits no longer than this for an API server that does not answer
+GIVE_BACK_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +123,11 @@ class Elector:
         """Let a successor start at once."""
         self._tell(False)
         try:
-            lease = await self._kube.get(LEASES, NAME, self._namespace)
-            if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                await self._kube.update(LEASES, lease | {"spec": {**lease["spec"], "holderIdentity": ""}})
-        except ApiError as error:
+            async with asyncio.timeout(GIVE_BACK_S):
+                lease = await self._kube.get(LEASES, NAME, self._namespace)
+                if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    await self._kube.update(LEASES, lease | {"spec": {**lease["spec"], "holderIdentity": ""}})
+        except (ApiError, TimeoutError) as error:
             log.info("the lease was not given back: %s", error)
 
     def _tell(self, leads: bool) -> None:

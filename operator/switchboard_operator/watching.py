@@ -141,8 +141,7 @@ class Watches:
         settings.watching.chunk_size = 500
         settings.watching.reconnect_backoff = 0.5
         for group, version, plural in (*CHILDREN.values(), PODS, SLICES):
-            name = f"{plural}.{version}.{group}" if group else f"{version}/{plural}"
-            settings.watching.label_selectors[name] = names.NODE_LABEL
+            settings.watching.label_selectors[(group, version, plural)] = names.NODE_LABEL
         settings.networking.request_timeout = 30
         settings.networking.connect_timeout = 5
         settings.networking.error_backoffs = Backoffs(self._rng)

@@ -69,7 +69,7 @@ async def test_a_failing_watch_is_survived(
         await eventually(lambda: asyncio.to_thread(operator.log), lambda text: "starting them again" in text)
         await kube.create(AGENT_NODES, agent_node(namespace, "after"))
         await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the watch failed")
-        assert operator.stop() == 0
+        assert await asyncio.to_thread(operator.stop) == 0
 
 
 @pytest.mark.parametrize("status", [503, 403, 429])
