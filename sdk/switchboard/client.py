@@ -55,7 +55,7 @@ class Client(Caller, Composition):
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), _greeting, self._wait_s)
+        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), _greeting, wait_s=self._wait_s)
         super().__init__(self._connection, Deadlines())
         self._running = asyncio.create_task(self._connection.run())
         return self

@@ -12,7 +12,7 @@ from grpc import aio
 from switchboard_wire.errors import failure
 from switchboard_wire.peer import Peer, PeerEvents
 from switchboard_wire.sockets import dial_socket, run_socket
-from switchboard_wire.streams import open_channel, run_stream
+from switchboard_wire.streams import LoadReport, open_channel, run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.connection")
@@ -35,12 +35,19 @@ class Connection:
 
     address: host:port of a gRPC server with the method, or unix:PATH of a sidecar's socket with the service.
     peer: the living end of it, or None. greeting: the frames with which each new stream begins. wait_s: how long `wait`
-    waits at most. When the other end says GOAWAY, new calls move to another stream as soon as there is one; those that
-    are under way end on theirs.
+    waits at most. load: what our pings tell. When the other end says GOAWAY, new calls move to another stream as soon
+    as there is one; those that are under way end on theirs.
     """
 
     def __init__(
-        self, address: str, method: str, events: PeerEvents, greeting: Greeting, wait_s: float = CONNECT_WAIT_S
+        self,
+        address: str,
+        method: str,
+        events: PeerEvents,
+        greeting: Greeting,
+        *,
+        wait_s: float = CONNECT_WAIT_S,
+        load: LoadReport | None = None,
     ) -> None:
         self.address = address
         self.peer: Peer | None = None
@@ -48,6 +55,7 @@ class Connection:
         self._events = events
         self._greeting = greeting
         self._wait_s = wait_s
+        self._load = load
         self._connected = asyncio.Event()
         self._must_dial = asyncio.Event()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -109,7 +117,7 @@ class Connection:
         except OSError as error:
             self._reason = str(error)
             return None
-        return peer, run_socket(peer)
+        return peer, run_socket(peer, self._load)
 
     async def _begin_grpc(self) -> tuple[Peer, Running] | None:
         # A channel of its own: grpc would keep its back-off of seconds from one try to the next

@@ -12,6 +12,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from switchboard_runtime.ops import OpsRoutes, serve_ops
+from switchboard_runtime.usage import read_usage
 from switchboard_sidecar.admission import DEFAULT_CONCURRENCY, DEFAULT_QUEUE_LENGTH
 from switchboard_sidecar.assignments import is_newer, watch_file
 from switchboard_sidecar.delivery import Deliverer
@@ -19,7 +20,7 @@ from switchboard_sidecar.dialing import Dialer
 from switchboard_sidecar.drain import Drainer
 from switchboard_sidecar.hosts import HostServer
 from switchboard_sidecar.links import Links
-from switchboard_sidecar.load import SAMPLE_S, Counts, LoadMeter, read_usage
+from switchboard_sidecar.load import SAMPLE_S, Counts, LoadMeter
 from switchboard_sidecar.metrics import Figures, SidecarCollector
 from switchboard_sidecar.outbound import Outbound
 from switchboard_sidecar.registry import Registry

@@ -5,12 +5,14 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from switchboard.connection import Connection
 from switchboard.host.deployment import Deployment, HostSettings
+from switchboard.host.load import HostLoad
 from switchboard.host.serving import Ended, Serving
 from switchboard_wire import names
 from switchboard_wire.deadlines import Deadlines
@@ -40,7 +42,8 @@ class Host:
     """The process's events and its work on assignments."""
 
     def __init__(self, address: str, settings: HostSettings) -> None:
-        self._connection = Connection(address, names.ATTACH_SERVICE, self, self._greeting)
+        load = HostLoad(time.monotonic)
+        self._connection = Connection(address, names.ATTACH_SERVICE, self, self._greeting, load=load)
         self._serving = Serving(_log_call if settings.logs_calls else None)
         self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="handler")
         self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)

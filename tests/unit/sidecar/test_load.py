@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from switchboard_sidecar.load import Counts, LoadMeter, Usage, read_usage
+from switchboard_runtime.usage import Usage, read_usage
+from switchboard_sidecar.load import Counts, LoadMeter
 from switchboard_wire.v1 import frames_pb2 as pb
 
 PROC = {
