@@ -19,7 +19,7 @@ class CallOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     key: str  # keeps one conversation, document or user together; also `type/key` in the target
     idempotent: bool  # may be delivered twice, so it is tried again when an instance is lost
-    idempotency_key: str  # suppresses duplicates on one instance
+    idempotency_key: str  # suppresses duplicates on one instance; implies idempotent
     priority: int  # higher goes first; 0 is normal
     strategy: str  # a balancing strategy for this call alone
     conversation_id: str
@@ -50,6 +50,8 @@ def fill_open(opened: pb.Open, target: Target, options: CallOptions) -> None:
     for name in ("method", "idempotent", "idempotency_key", "priority", "strategy", "conversation_id", "traceparent"):
         if name in options:
             setattr(opened, name, options[name])
+    if options.get("idempotency_key"):
+        opened.idempotent = options.get("idempotent", True)
     timeout_s = options.get("timeout_s")
     if timeout_s is not None:
         opened.deadline_ms = deadline_ms(timeout_s)

@@ -69,7 +69,7 @@ async def test_values_come_back_as_they_went(gateway: Any) -> None:
 async def test_what_a_call_says_reaches_the_gateway(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
         first = await client.request("echo/k", "x", timeout_s=2.5, headers={"a": "b"}, priority=3, method="m")
-        await client.request("capability:summarize", "x", key="k2", idempotent=True, idempotency_key="once")
+        await client.request("capability:summarize", "x", key="k2", idempotency_key="once")
         await client.send("echo", "x", ack="accepted")
     one, two, three = end.opens
     assert (one.target.type, one.target.key, one.deadline_ms, dict(one.headers)) == ("echo", "k", 2500, {"a": "b"})
