@@ -1,6 +1,8 @@
 """The core between a client and instances in memory: whatever instances do, the caller gets exactly one end."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from switchboard_gateway.core import Core
 from switchboard_gateway.links import Link
 from switchboard_gateway.metrics import GatewayMetrics
-from switchboard_routing.policy import AgentPolicy, Capability, RetryPolicy
+from switchboard_routing.policy import AgentPolicy, BreakerPolicy, Capability, RetryPolicy, Strategy
 from switchboard_wire.calls import OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with
 from switchboard_wire.peer import LocalPeer, Peer, local_pair
@@ -21,17 +23,23 @@ Script = Callable[[Peer, pb.Frame], None]
 class FakeInstance:
     """The sidecar's end of a link: answers each OPEN by its script and remembers what came."""
 
-    def __init__(self, core: Core, name: str, script: Script, agents: tuple[str, ...] = ("echo",)) -> None:
+    def __init__(
+        self,
+        core: Core,
+        name: str,
+        script: Script,
+        *,
+        agents: tuple[str, ...] = ("echo",),
+        node: str = "pool",
+        capacity: pb.Capacity | None = None,
+    ) -> None:
         self.name = name
         self.script = script
         self.opened: list[pb.Frame] = []
         self.later: list[pb.Frame] = []
         self.peer, self.far = local_pair(self, Link(core), name)
-        self.announce(agents)
-
-    def announce(self, agents: tuple[str, ...]) -> None:
         hosted = pb.Hosted(agents=[pb.HostedAgent(name=a, type=a, state=pb.HOSTED_READY) for a in agents])
-        hello = pb.Hello(namespace="default", node="pool", instance=self.name, pod_uid=self.name, hosted=hosted)
+        hello = pb.Hello(namespace="default", node=node, instance=name, pod_uid=name, hosted=hosted, capacity=capacity)
         self.peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
@@ -72,11 +80,15 @@ def policy(**changes: object) -> AgentPolicy:
     return AgentPolicy(**(base | changes))  # type: ignore[arg-type]
 
 
+def make_core(**changes: object) -> Core:
+    made = Core("default", GatewayMetrics.create(CollectorRegistry()))
+    made.set_directory([policy(**changes)])
+    return made
+
+
 @pytest.fixture
 async def core() -> Core:
-    made = Core("default", GatewayMetrics.create(CollectorRegistry()))
-    made.set_directory([policy()])
-    return made
+    return make_core()
 
 
 async def turns(count: int = 10) -> None:
@@ -248,3 +260,249 @@ async def test_answer_and_cancel_that_cross_end_the_call_once(core: Core) -> Non
         await turns()
     assert sum(core.metrics.calls.values.values()) == 8
     assert [instance.in_flight for instance in core.table.instances.values()] == [0]
+
+
+# Circuits
+
+
+async def test_a_failing_instance_is_left_alone_and_the_others_answer() -> None:
+    core = make_core(breaker=BreakerPolicy(2, 30, 1))
+    failing = FakeInstance(core, "failing", refuse(pb.PROCESSING_ERROR, pb.DELIVERED_YES))
+    FakeInstance(core, "well", echo)
+    await turns()
+    for _ in range(40):
+        with contextlib.suppress(SwitchboardError):
+            await request(core)
+    assert len(failing.opened) == 2
+    assert core.metrics.circuit_changes.values == {("default", "echo", "open"): 1}
+    assert core.metrics.circuits.values["default", "echo", "open"] == 1
+
+
+async def test_an_open_circuit_names_its_next_attempt() -> None:
+    core = make_core(breaker=BreakerPolicy(1, 30, 1))
+    FakeInstance(core, "only", silent)
+    await turns()
+    assert (await fails(core, opening(deadline_ms=20))).code == "DEADLINE_EXCEEDED"
+    probe = asyncio.ensure_future(fails(core, opening(deadline_ms=5000)))
+    await turns()
+    error = await fails(core)
+    assert (error.code, error.error.delivered) == ("CIRCUIT_OPEN", pb.DELIVERED_NO)
+    assert error.retry_after_s == pytest.approx(30, abs=1)
+    assert "next attempt in" in error.message
+    probe.cancel()
+
+
+async def test_a_circuit_can_be_reset() -> None:
+    core = make_core(breaker=BreakerPolicy(1, 30, 1))
+    answering = [False]
+
+    def script(peer: Peer, frame: pb.Frame) -> None:
+        (echo if answering[0] else refuse(pb.INTERNAL_ERROR, pb.DELIVERED_YES))(peer, frame)
+
+    FakeInstance(core, "a", script)
+    await turns()
+    await fails(core)
+    assert core.table.routes["default", "echo"].breakers
+    assert core.reset_circuits("default", "echo")
+    assert not core.reset_circuits("default", "missing")
+    assert core.metrics.circuits.values["default", "echo", "open"] == 0
+    answering[0] = True
+    assert (await request(core)).data == b"hello"
+
+
+async def test_a_deadline_shorter_than_usual_answers_says_nothing_about_the_instance() -> None:
+    core = make_core(breaker=BreakerPolicy(1, 30, 1))
+    FakeInstance(core, "slow", silent)
+    await turns()
+    next(iter(core.table.instances.values())).latency_s = 10.0
+    assert (await fails(core, opening(deadline_ms=20))).code == "DEADLINE_EXCEEDED"
+    assert core.table.routes["default", "echo"].breakers == {}
+
+
+# Retries
+
+
+async def test_retries_stop_when_the_budget_is_spent() -> None:
+    retries = RetryPolicy(attempts=10, initial_backoff_s=0.0001, max_backoff_s=0.0001, idempotent=True)
+    core = make_core(retries=retries, breaker=BreakerPolicy(1000, 30, 1))
+    failing = FakeInstance(core, "a", refuse(pb.PROCESSING_ERROR, pb.DELIVERED_YES))
+    await turns()
+    for _ in range(20):
+        assert (await fails(core)).code == "PROCESSING_ERROR"
+    retried = len(failing.opened) - 20
+    assert 20 <= retried <= 30  # of 180 that the policy alone would allow
+    assert sum(core.metrics.budget_spent.values.values()) > 0
+
+
+async def test_an_attempt_over_its_own_time_goes_elsewhere(core: Core) -> None:
+    core.set_directory([policy(retries=RetryPolicy(per_try_timeout_s=0.02, initial_backoff_s=0.001, idempotent=True))])
+    hung = FakeInstance(core, "hung", silent)
+    FakeInstance(core, "well", echo)
+    await turns()
+    for _ in range(5):
+        assert (await request(core)).instance == "well"
+    await turns()
+    assert {frame.kind for frame in hung.later} <= {pb.CANCEL}
+
+
+async def test_a_copy_of_the_call_goes_elsewhere_while_the_first_still_waits_to_be_written(core: Core) -> None:
+    core.set_directory([policy(retries=RetryPolicy(per_try_timeout_s=0.02, initial_backoff_s=0.001, idempotent=True))])
+    stuck = Peer(Link(core), dialled=False)
+    hosted = pb.Hosted(agents=[pb.HostedAgent(name="echo", type="echo", state=pb.HOSTED_READY)])
+    hello = pb.Hello(namespace="default", node="pool", instance="stuck", pod_uid="stuck", hosted=hosted)
+    stuck.receive(pb.Batch(frames=[pb.Frame(kind=pb.HELLO, hello=hello)]).SerializeToString())
+    waiting = asyncio.ensure_future(request(core))
+    await turns()
+    FakeInstance(core, "other", echo)
+    assert (await waiting).instance == "other"
+    sent = pb.Batch.FromString(stuck.outbox.take()).frames
+    assert [(frame.kind, frame.call) for frame in sent] == [(pb.OPEN, 2), (pb.CANCEL, 2)]
+
+
+# Held calls
+
+
+async def test_of_calls_that_wait_the_more_important_go_first(core: Core) -> None:
+    waiting = [asyncio.ensure_future(request(core, opening(priority=p), str(p).encode())) for p in (0, 5, 1, 5)]
+    await turns()
+    late = FakeInstance(core, "late", echo)
+    await asyncio.gather(*waiting)
+    assert [frame.data for frame in late.opened] == [b"5", b"5", b"1", b"0"]
+
+
+async def test_a_call_that_ends_while_it_waits_leaves_the_hold(core: Core) -> None:
+    waiting = asyncio.ensure_future(request(core))
+    await turns()
+    assert (len(core.held), core.held.bytes) == (1, 5)
+    waiting.cancel()
+    await turns()
+    assert (len(core.held), core.held.bytes) == (0, 0)
+
+
+async def test_payload_that_comes_while_a_call_waits_counts(core: Core) -> None:
+    client = core.attach_local("test")
+    call = OutgoingCall(client, new_open(opening(), Payload(b"one"), end=False))
+    await call.send(b"three")
+    await turns()
+    assert core.held.bytes == 8
+    call.cancel()
+
+
+async def test_no_more_calls_are_let_in_than_an_instance_takes(core: Core) -> None:
+    waiting = [asyncio.ensure_future(request(core)) for _ in range(5)]
+    await turns()
+    answers: list[Callable[[], None]] = []
+    late = FakeInstance(
+        core, "late", lambda peer, frame: answers.append(lambda: echo(peer, frame)), capacity=pb.Capacity(concurrency=2)
+    )
+    await turns()
+    assert (len(late.opened), len(core.held)) == (2, 3)
+    while answers:
+        answers.pop()()
+        await turns()
+    assert {close.data for close in await asyncio.gather(*waiting)} == {b"hello"}
+
+
+async def test_a_held_call_learns_that_its_agent_was_deleted(core: Core) -> None:
+    waiting = asyncio.ensure_future(fails(core))
+    await turns()
+    core.set_directory([])
+    assert (await waiting).code == "AGENT_NOT_FOUND"
+
+
+async def test_a_held_call_tells_its_instance_the_time_that_is_left(core: Core) -> None:
+    waiting = asyncio.ensure_future(request(core, opening(deadline_ms=5000)))
+    await turns()
+    await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 0.05)
+    late = FakeInstance(core, "late", echo)
+    await waiting
+    assert late.opened[0].open.deadline_ms <= 4960
+
+
+# Where calls go
+
+
+async def test_calls_stay_in_the_gateways_zone(core: Core) -> None:
+    FakeInstance(core, "near", echo)
+    FakeInstance(core, "far", echo)
+    await turns()
+    core.set_zones({"near": "a", "far": "b"}, "a")
+    assert {(await request(core)).instance for _ in range(20)} == {"near"}
+
+
+async def test_an_instance_of_a_node_with_weight_zero_gets_no_weighted_calls(core: Core) -> None:
+    core.set_directory([policy(strategy=Strategy.WEIGHTED_RANDOM, nodes=None)])
+    FakeInstance(core, "a", echo)
+    FakeInstance(core, "b", echo, node="spare")
+    await turns()
+    core.set_node_weights({("default", "spare"): 0})
+    assert {(await request(core)).instance for _ in range(20)} == {"a"}
+
+
+async def test_load_reports_move_weighted_calls_away(core: Core) -> None:
+    core.set_directory([policy(strategy=Strategy.WEIGHTED_ROUND_ROBIN)])
+    for name, cpu in (("idle", 0.0), ("hot", 0.9)):
+        instance = FakeInstance(core, name, echo)
+        instance.peer.send(pb.Frame(kind=pb.PING, ping=pb.Ping(number=1, load=pb.Load(cpu=cpu))))
+    await turns()
+    found = [(await request(core)).instance for _ in range(110)]
+    assert found.count("idle") == pytest.approx(100, abs=3)
+
+
+async def test_a_header_can_keep_calls_together(core: Core) -> None:
+    core.set_directory([policy(strategy=Strategy.CONSISTENT_HASH, hash_header="X-User")])
+    for number in range(4):
+        FakeInstance(core, f"i{number}", echo)
+    await turns()
+    for user in ("ann", "bob", "cid"):
+        assert len({(await request(core, opening(headers={"x-user": user}))).instance for _ in range(8)}) == 1
+    assert len({(await request(core, opening())).instance for _ in range(8)}) == 4
+
+
+async def test_a_strategy_can_be_named_per_request(core: Core) -> None:
+    for number in range(3):
+        FakeInstance(core, f"i{number}", echo)
+    await turns()
+    found = [(await request(core, opening(strategy="RoundRobin"))).instance for _ in range(9)]
+    assert found[:3] * 3 == found
+    assert (await fails(core, opening(strategy="Best"))).code == "VALIDATION_FAILED"
+
+
+async def test_a_capability_is_found_by_a_range_of_versions(core: Core) -> None:
+    old = policy(name="old", type="old", capabilities=(Capability("sum", "1.4.0"),))
+    new = policy(name="new", type="new", capabilities=(Capability("sum", "2.0.0"),))
+    core.set_directory([old, new])
+    instance = FakeInstance(core, "a", echo, agents=("old", "new"))
+    await turns()
+
+    def wanted(versions: str) -> pb.Open:
+        return pb.Open(target=pb.Target(capability="sum", version_range=versions))
+
+    for _ in range(5):
+        await request(core, wanted(">=1.2,<2"))
+    assert {frame.open.agent for frame in instance.opened} == {"old"}
+    error = await fails(core, wanted(">=3"))
+    assert (error.code, "there is 1.4.0, 2.0.0" in error.message) == ("AGENT_NOT_FOUND", True)
+    assert (await fails(core, wanted("newest"))).code == "VALIDATION_FAILED"
+
+
+async def test_versions_of_a_type_share_its_calls_by_weight_and_weight_zero_takes_none(core: Core) -> None:
+    blue = policy(name="blue", version="1.0.0", weight=100)
+    green = policy(name="green", version="2.0.0", weight=0)
+    core.set_directory([blue, green])
+    instance = FakeInstance(core, "a", echo, agents=("blue", "green"))
+    await turns()
+    for _ in range(20):
+        await request(core)
+    assert {frame.open.agent for frame in instance.opened} == {"blue"}
+
+
+async def test_an_instance_cannot_call_under_a_type_that_it_does_not_host(core: Core) -> None:
+    callee = FakeInstance(core, "callee", echo)
+    caller = FakeInstance(core, "caller", echo, agents=("asker",))
+    await turns()
+    for claimed, believed in (("asker", "asker"), ("echo", "")):
+        opened = opening(source=pb.AgentId(namespace="elsewhere", type=claimed, key="k"))
+        await call_unary(caller.peer, opened, Payload(b"x"))
+        source = callee.opened[-1].open.source
+        assert (source.namespace, source.type) == ("default", believed)
