@@ -102,9 +102,9 @@ class Deployment:
         fresh = [_deployed_of(assignment) for name, assignment in wanted.items() if name not in self.agents]
         self.agents |= {deployed.name: deployed for deployed in fresh}
         self.changed()
-        # Entries first: their modules may register the agents that have none
-        for deployed in sorted(fresh, key=lambda d: d.wanted is None or not d.wanted.HasField("python")):
-            await self._start(deployed)
+        # Entries first: their modules may register the agents that have none. Side by side: one may load a model
+        await asyncio.gather(*(self._start(deployed) for deployed in fresh if _has_entry(deployed)))
+        await asyncio.gather(*(self._start(deployed) for deployed in fresh if not _has_entry(deployed)))
         if assignments.dynamic:
             await self._start_registered()
             if not self.agents and self._modules():
@@ -131,8 +131,8 @@ class Deployment:
 
     async def _start(self, deployed: Deployed) -> None:
         wanted = deployed.wanted
-        config = json.loads(wanted.python.config_json or "{}") if wanted else {}
         try:
+            config = _read_config(wanted.python.config_json) if wanted else {}
             # In a thread: user code may take seconds to import, and the stream must stay alive meanwhile
             loaded = await asyncio.to_thread(self._load, deployed, config)
             await self._run(deployed, loaded, config)
@@ -156,7 +156,7 @@ class Deployment:
 
     def _load(self, deployed: Deployed, config: Mapping[str, Any]) -> Loaded:
         code = self.settings.code
-        if deployed.wanted is not None and deployed.wanted.HasField("python"):
+        if deployed.wanted is not None and _has_entry(deployed):
             return load_entry(deployed.wanted.python.entry, config, code)
         for module in self._modules():
             for definition, target in definitions_in(import_module(module, module, code)):
@@ -204,6 +204,20 @@ class Deployment:
 
 def _deployed_of(assignment: pb.Assignment) -> Deployed:
     return Deployed(assignment.name, assignment.type or assignment.name, assignment.version, assignment)
+
+
+def _has_entry(deployed: Deployed) -> bool:
+    return deployed.wanted is not None and deployed.wanted.HasField("python")
+
+
+def _read_config(text: str) -> Mapping[str, Any]:
+    try:
+        config = json.loads(text or "{}")
+    except ValueError as error:
+        raise LoadError(f"handler.python.config is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise LoadError("handler.python.config is not a JSON object")
+    return config
 
 
 def _differ(old: pb.Assignment | None, new: pb.Assignment) -> bool:

@@ -80,10 +80,8 @@ def make_handler(entry: str, target: Any, config: Mapping[str, Any], code: Path)
         )
         if not callable(handler):
             raise LoadError(f"{entry}: class {target.__name__} has neither a method handle nor __call__")
-    try:
-        return Loaded(definition, handler, read_signature(handler))
-    except (TypeError, ValueError) as error:
-        raise LoadError(f"{entry}: {error}") from error
+    signature: Signature = _in_user_code(entry, code, partial(read_signature, handler))
+    return Loaded(definition, handler, signature)
 
 
 def _hook(instance: object, name: str) -> Hook | None:

@@ -171,12 +171,16 @@ async def test_an_import_error_fails_one_agent_and_no_other(pod: Any, assignment
     )
     pod.write("bad.py", "import os\nimport no_such_module\n")
     pod.write("worse.py", "def f(:\n")
+    pod.write("odd.py", "def many(a, b, c):\n    pass\n\ndef vague(text: 'Missing') -> str:\n    return ''\n")
     await pod.assign(
         assignment("good", "good:hello"),
         assignment("bad", "bad:hello"),
         assignment("worse", "worse:hello"),
         assignment("lost", "good:helo"),
         assignment("gone", "gone:hello"),
+        assignment("many", "odd:many"),
+        assignment("vague", "odd:vague"),
+        assignment("config", "good:hello", "{"),
     )
     states = pod.states()
     assert states["good"] == (pb.HOSTED_READY, "")
@@ -187,6 +191,9 @@ async def test_an_import_error_fails_one_agent_and_no_other(pod: Any, assignment
     assert states["worse"][1].endswith("(worse.py:1)")
     assert states["lost"] == (pb.HOSTED_FAILED, "good:helo: good has no 'helo'; there is agent, hello")
     assert states["gone"] == (pb.HOSTED_FAILED, "gone:hello: ModuleNotFoundError: No module named 'gone'")
+    assert states["many"][1].startswith("odd:many: TypeError: many(a, b, c): a handler takes a payload and then")
+    assert "'Missing' is not defined" in states["vague"][1]
+    assert states["config"][1].startswith("handler.python.config is not JSON")
     assert (await pod.request("good", b"x")).data == b"hi"
 
 
