@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -38,7 +39,7 @@ def divide(numbers: list[int]) -> float:
 class Dev:
     """One `switchboard dev`, with all that it printed."""
 
-    def __init__(self, folder: Path, target: str) -> None:
+    def __init__(self, folder: Path, target: str, scratch: str) -> None:
         ports = choose_ports(None, None)
         self.grpc, self.http = ports.links, ports.gateway_ops  # free ones, so that two tests never meet
         self.lines: list[str] = []
@@ -46,8 +47,9 @@ class Dev:
         command = [sys.executable, "-m", "switchboard_cli.main", "dev", target]
         command += ["--port", str(self.grpc), "--http-port", str(self.http)]
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+            command, cwd=folder, env={**os.environ, "TMPDIR": scratch}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -81,10 +83,11 @@ class Dev:
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     started: list[Dev] = []
+    scratch = tempfile.TemporaryDirectory()  # what `kill -9` leaves behind goes with it
 
     def start(text: str = APP, target: str = "app.py") -> Dev:
         (tmp_path / "app.py").write_text(text)
-        started.append(Dev(tmp_path, target))
+        started.append(Dev(tmp_path, target, scratch.name))
         return started[-1]
 
     yield start
@@ -94,6 +97,7 @@ def dev(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
         one.process.wait(WAIT_S)
         assert one.process.stdout is not None
         one.process.stdout.close()
+    scratch.cleanup()
 
 
 def _is_running(pid: int) -> bool:
