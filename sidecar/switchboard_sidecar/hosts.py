@@ -133,6 +133,8 @@ class HostServer:
     def _accept(self, service: str, peer: SocketPeer) -> PeerEvents | None:
         if service == names.ATTACH_SERVICE:
             session = HostSession(peer, self._roster, self._outbound, self._on_load)
+            # Before its task runs: its HELLO may be here already, and assignments may come before the task does
+            self._sessions.add(session)
             self._start(self._run_session(session, peer))
             return session
         if service == names.DRAIN_SERVICE:
@@ -146,7 +148,6 @@ class HostServer:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_session(self, session: HostSession, peer: SocketPeer) -> None:
-        self._sessions.add(session)
         try:
             reason = await run_socket(peer)
         finally:
