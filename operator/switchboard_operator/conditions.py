@@ -27,12 +27,6 @@ def merge_conditions(
     return ours + [dict(condition) for condition in before.values()]
 
 
-def flips(previous: Iterable[Mapping[str, Any]], conditions: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those conditions whose status or reason is another than before."""
-    before = {condition["type"]: (condition["status"], condition.get("reason")) for condition in previous}
-    return [c for c in conditions if before.get(c["type"]) != (c["status"], c["reason"])]
-
-
 def clip(text: str) -> str:
     """The text, cut where status would grow."""
     return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 1] + "…"

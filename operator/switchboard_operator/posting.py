@@ -13,14 +13,25 @@ from switchboard_wire import names
 log = logging.getLogger(__name__)
 
 MAX_NOTE: Final = 1024
-# Conditions whose False is news of trouble, not just of a beginning
-_TROUBLE: Final = frozenset({"Creating", "RollingOut", "Complete", "Paused", "NoReadyInstance", "InstancesNotReady"})
+# A False for these reasons is a beginning, or what the user asked for
+_WAITS: Final = frozenset({"Creating", "RollingOut", "NoReadyInstance", "InstancesNotReady"})
+_QUIET: Final = _WAITS | {"Complete", "Paused", "NotAccepted", "Unresolved"}
+
+
+def is_news(before: Mapping[str, Any] | None, condition: Mapping[str, Any]) -> bool:
+    """Whether people should hear of a condition: a flip, new trouble, or the first time that something is ready."""
+    trouble = condition["status"] == "False" and condition["reason"] not in _QUIET
+    if before is None:
+        return trouble or (condition["type"] == "Ready" and condition["status"] == "True")
+    if before["status"] != condition["status"]:
+        return True
+    return trouble and before.get("reason") != condition["reason"]
 
 
 def event_of(regarding: Resource, condition: Mapping[str, Any], utc_now: str, identity: str) -> dict[str, Any]:
     """The Event for a condition that has flipped."""
     meta = regarding.meta
-    bad = condition["status"] == "False" and condition["reason"] not in _TROUBLE
+    bad = condition["status"] == "False" and condition["reason"] not in _QUIET
     return {
         "apiVersion": EVENTS.api_version,
         "kind": EVENTS.kind,

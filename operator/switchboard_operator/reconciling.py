@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from switchboard_operator.checks import Fault, check_agent, check_node, is_leftover
-from switchboard_operator.conditions import flips
 from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
@@ -14,7 +13,7 @@ from switchboard_operator.instances import Instance, instances_of, observe_insta
 from switchboard_operator.objects import DEPLOYMENT, Resource
 from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
-from switchboard_operator.posting import Poster
+from switchboard_operator.posting import Poster, is_news
 from switchboard_operator.registry import Registry
 from switchboard_operator.replicas import choose_replicas
 from switchboard_operator.snapshot import (
@@ -172,8 +171,10 @@ class Reconciler:
             return wait
         self._told[key] = now
         await self.writer.patch_status(held.kind, held.meta.namespace, held.meta.name, patch)
-        for condition in flips(held.status.get("conditions") or (), status["conditions"]):
-            await self.poster.tell(held, condition)
+        before = {condition["type"]: condition for condition in held.status.get("conditions") or ()}
+        for condition in status["conditions"]:
+            if is_news(before.get(condition["type"]), condition):
+                await self.poster.tell(held, condition)
         return None
 
     def _wait_for_echo(self, snapshot: NodeSnapshot) -> None:

@@ -120,6 +120,8 @@ class Watches:
             except Exception as error:
                 detailed = log.isEnabledFor(logging.DEBUG)
                 log.error("the watches ended, starting them again: %s", error, exc_info=detailed)
+            finally:
+                self._end.set()  # frees the thread in which kopf waits for it, or this process could not end
             if self._loop.time() - began > RESTART_LONGEST_S:
                 pause = RESTART_FIRST_S
             await asyncio.to_thread(self._stop.wait, self._rng.uniform(pause / 2, pause))

@@ -59,8 +59,6 @@ async def test_an_agentnode_gets_its_children_and_its_agent_is_assigned(
     )
     assert condition(summarizer, "ResolvedRefs")["status"] == "True"
     assert condition(summarizer, "Ready")["reason"] == "NoReadyInstance"
-    posted = await eventually(lambda: kube.list(EVENTS, Selector(namespace)), lambda listing: bool(listing.items))
-    assert "Accepted" in {event["reason"] for event in posted.items}
 
 
 async def test_an_edit_reaches_the_pods_and_a_foreign_change_is_undone(
@@ -165,6 +163,8 @@ async def test_a_template_that_the_api_server_refuses_is_told_with_its_words(
     accepted = condition(node, "Accepted")
     assert accepted["reason"] == "InvalidTemplate"
     assert "dnsPolicy" in accepted["message"]
+    posted = await eventually(lambda: kube.list(EVENTS, Selector(namespace)), lambda listing: bool(listing.items))
+    assert ("Warning", "InvalidTemplate") in {(event["type"], event["reason"]) for event in posted.items}
 
     await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"template": {"spec": {"dnsPolicy": None}}}})
     await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), what="the Deployment once corrected")

@@ -11,7 +11,7 @@ from switchboard_kube.testing import FakeKube
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting, may_take, sight
 from switchboard_operator.plan import Apply, plan_node
-from switchboard_operator.posting import event_of
+from switchboard_operator.posting import event_of, is_news
 from switchboard_operator.workqueue import WorkQueue
 from switchboard_operator.writing import REMEMBERED_S, Writer
 
@@ -195,3 +195,31 @@ def test_events(status: str, reason: str, kind: str) -> None:
     assert event["type"] == kind
     assert len(event["note"]) <= 1024
     assert event["regarding"]["uid"] == "uid-writers"
+
+
+def told(kind: str, status: str, reason: str) -> Json:
+    return {"type": kind, "status": status, "reason": reason}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        pytest.param(None, told("Accepted", "True", "Accepted"), False, id="acceptance is expected"),
+        pytest.param(None, told("Ready", "False", "Creating"), False, id="a beginning"),
+        pytest.param(None, told("Ready", "True", "Serving"), True, id="ready for the first time"),
+        pytest.param(None, told("Accepted", "False", "NameConflict"), True, id="trouble from the start"),
+        pytest.param(told("Ready", "True", "Serving"), told("Ready", "False", "NoReadyInstance"), True, id="a flip"),
+        pytest.param(told("Ready", "True", "X"), told("Ready", "True", "Y"), False, id="another good reason"),
+        pytest.param(
+            told("Accepted", "False", "NameConflict"),
+            told("Accepted", "False", "InvalidSpec"),
+            True,
+            id="other trouble",
+        ),
+        pytest.param(
+            told("Accepted", "False", "NameConflict"), told("Accepted", "False", "NameConflict"), False, id="no news"
+        ),
+    ],
+)
+def test_what_is_news(before: Json | None, after: Json, news: bool) -> None:
+    assert is_news(before, after) == news
