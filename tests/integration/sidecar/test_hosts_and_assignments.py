@@ -1,6 +1,8 @@
 """Agents come and go without a restart; hosts reconnect."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sidecar_ends import FakeOperator, assignment, echo, running, staged, until
@@ -10,6 +12,7 @@ from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
+Start = Callable[[Any], Awaitable[Any]]
 
 
 async def test_an_agent_is_deployed_and_undeployed_without_a_restart(tmp_path: Path) -> None:
@@ -60,9 +63,10 @@ async def test_a_call_inside_a_removed_agent_is_finished(tmp_path: Path) -> None
             assert (await call.result()).data == b"slow"
 
 
-async def test_the_operators_assignments_and_the_files_are_one_the_higher_generation_wins(tmp_path: Path) -> None:
-    operator = FakeOperator()
-    await operator.start()
+async def test_the_operators_assignments_and_the_files_are_one_the_higher_generation_wins(
+    tmp_path: Path, start: Start
+) -> None:
+    operator = await start(FakeOperator())
     async with staged(tmp_path, registries=(operator.address,)) as stage:
         stage.assign(assignment("echo"), generation=5)
         async with running(stage) as sidecar:
@@ -78,7 +82,6 @@ async def test_the_operators_assignments_and_the_files_are_one_the_higher_genera
             stage.assign(assignment("newest"), generation=7)
             await until(lambda: sidecar.roster.generation == 7)
             await until(lambda: stage.gateway.ready == {"newest"})
-    await operator.stop()
 
 
 async def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from switchboard_wire.errors import NodeUnavailable, Overloaded, PayloadTooLarge
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
+Start = Callable[[Any], Awaitable[Any]]
 
 
 class UserServer:
@@ -196,9 +197,8 @@ async def test_it_drains_without_a_failed_message_though_it_knows_nothing_of_us(
         assert await draining == 0
 
 
-async def test_http_and_python_agents_live_side_by_side(tmp_path: Path) -> None:
-    server = UserServer()
-    await server.start()
+async def test_http_and_python_agents_live_side_by_side(tmp_path: Path, start: Start) -> None:
+    server = await start(UserServer())
     async with staged(tmp_path) as stage:
         http = assignment("web", http=pb.HttpHandler(port=server.port))
         stage.assign(assignment("echo"), http, drain_ms=60_000)
@@ -209,4 +209,3 @@ async def test_http_and_python_agents_live_side_by_side(tmp_path: Path) -> None:
             assert (await host.call("web", b"from python")).data == b"from python"
             stage.assign(assignment("echo"), generation=2)
             await until(lambda: stage.gateway.ready == {"echo"})
-    await server.stop()

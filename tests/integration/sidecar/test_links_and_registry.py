@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sidecar_ends import PATIENCE_S, FakeGateway, FakeOperator, assignment, running, staged, until
@@ -14,12 +16,12 @@ from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
+Start = Callable[[Any], Awaitable[Any]]
 
 
-async def test_every_gateway_is_linked_and_told_of_the_others(tmp_path: Path) -> None:
-    second, third = FakeGateway(), FakeGateway()
-    await second.start()
-    await third.start()
+async def test_every_gateway_is_linked_and_told_of_the_others(tmp_path: Path, start: Start) -> None:
+    second = await start(FakeGateway())
+    third = await start(FakeGateway())
     async with staged(tmp_path) as stage:
         gateways = (stage.gateway.address, second.address.replace("127.0.0.1", "localhost"))
         stage.settings = replace(stage.settings, gateways=gateways)
@@ -33,8 +35,6 @@ async def test_every_gateway_is_linked_and_told_of_the_others(tmp_path: Path) ->
             await until(lambda: third.ready == {"echo"})
             assert (await third.call("echo")).data == b"hi"
             assert len(stage.gateway.peers) == 1
-    await second.stop()
-    await third.stop()
 
 
 async def test_a_gateway_that_restarts_is_linked_again_and_calls_go_on(tmp_path: Path) -> None:
@@ -64,9 +64,10 @@ async def test_without_any_gateway_a_call_of_the_host_ends_at_its_deadline(tmp_p
                 await host.call("far", deadline_ms=100)
 
 
-async def test_calls_leave_over_the_link_with_the_fewest_and_not_over_one_that_goes_away(tmp_path: Path) -> None:
-    other = FakeGateway()
-    await other.start()
+async def test_calls_leave_over_the_link_with_the_fewest_and_not_over_one_that_goes_away(
+    tmp_path: Path, start: Start
+) -> None:
+    other = await start(FakeGateway())
     async with staged(tmp_path) as stage:
         stage.settings = replace(stage.settings, gateways=(stage.gateway.address, other.address))
         going, staying = stage.gateway, other
@@ -89,7 +90,6 @@ async def test_calls_leave_over_the_link_with_the_fewest_and_not_over_one_that_g
             await asyncio.gather(*waiting, return_exceptions=True)
             await until(lambda: sidecar.outbound.in_flight == 0)
             await until(lambda: all(call.cancelled for call in staying.opened))
-    await other.stop()
 
 
 async def test_pings_carry_the_load_of_the_host_when_it_says_it(tmp_path: Path) -> None:
@@ -145,10 +145,9 @@ async def test_a_gateway_of_another_protocol_is_refused(tmp_path: Path) -> None:
             assert sidecar.links.live == 0
 
 
-async def test_operators_hear_of_registration_state_and_drain_at_once(tmp_path: Path) -> None:
-    first, second = FakeOperator(interval_ms=60_000), FakeOperator(interval_ms=200)
-    await first.start()
-    await second.start()
+async def test_operators_hear_of_registration_state_and_drain_at_once(tmp_path: Path, start: Start) -> None:
+    first = await start(FakeOperator(interval_ms=60_000))
+    second = await start(FakeOperator(interval_ms=200))
     token = tmp_path / "token"
     token.write_text("secret-1\n")
     async with staged(tmp_path, registries=(first.address, second.address), token_path=token) as stage:
@@ -171,13 +170,10 @@ async def test_operators_hear_of_registration_state_and_drain_at_once(tmp_path: 
             assert not first.heartbeats[-1].ready
             await draining
             assert sidecar.registry.live == 2
-    await first.stop()
-    await second.stop()
 
 
-async def test_an_operator_that_restarts_is_told_everything_again(tmp_path: Path) -> None:
-    operator = FakeOperator()
-    await operator.start()
+async def test_an_operator_that_restarts_is_told_everything_again(tmp_path: Path, start: Start) -> None:
+    operator = await start(FakeOperator())
     async with staged(tmp_path, registries=(operator.address,)) as stage:
         stage.assign(assignment("echo"))
         async with running(stage) as sidecar:
@@ -193,11 +189,10 @@ async def test_an_operator_that_restarts_is_told_everything_again(tmp_path: Path
 
 
 async def test_a_fresh_token_is_shown_before_the_old_one_expires(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sidecar_module, "TOKEN_POLL_S", 0.05)
-    operator = FakeOperator()
-    await operator.start()
+    operator = await start(FakeOperator())
     token = tmp_path / "token"
     token.write_text("first")
     async with staged(tmp_path, registries=(operator.address,), token_path=token) as stage:
@@ -212,12 +207,10 @@ async def test_a_fresh_token_is_shown_before_the_old_one_expires(
                 return [frame.auth.token for frame in stage.gateway.controls if frame.kind == pb.AUTH]
 
             await until(lambda: shown() == ["second"])
-    await operator.stop()
 
 
-async def test_an_operator_that_refuses_is_asked_again_and_messages_flow(tmp_path: Path) -> None:
-    operator = FakeOperator()
-    await operator.start()
+async def test_an_operator_that_refuses_is_asked_again_and_messages_flow(tmp_path: Path, start: Start) -> None:
+    operator = await start(FakeOperator())
     async with staged(tmp_path, registries=(operator.address,)) as stage:
         stage.assign(assignment("echo"))
         async with running(stage):
@@ -227,4 +220,3 @@ async def test_an_operator_that_refuses_is_asked_again_and_messages_flow(tmp_pat
             operator.outbox.put_nowait(registry_pb2.Directive(refused=error))
             await until(lambda: len(operator.hellos) == 2)
             assert (await stage.gateway.call("echo")).data == b"hi"
-    await operator.stop()
