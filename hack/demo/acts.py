@@ -24,10 +24,9 @@ SHORT_KINDS: Final = {
     "horizontalpodautoscaler.autoscaling": "hpa",
 }
 SPREAD_CALLS: Final = 1000
-# Three instances take 16 at once each. Fewer at a time than that, and the gateway's own zone would do with them all
-AT_A_TIME: Final = 64
-# Several processors' worth would only slow down the cluster that it is to impress
-BURN: Final = Load("counter", 20, senders=12)
+# An instance takes 4 at once. With fewer under way than all can take, the gateway's own zone would do with them
+AT_A_TIME: Final = 32
+BURN: Final = Load("counter", 20, senders=24)
 QUESTION: Final = "Hello world. The agent answers everywhere"
 BY_ID: Final = {
     "translator": ("the agent answers", "le agent répond"),

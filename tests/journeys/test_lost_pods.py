@@ -5,6 +5,8 @@ from live.traffic import Load
 from live.waiting import wait_until
 from pools import REQUESTS, agent, agent_node, code
 
+# More than all instances take at once, so that each of them has calls in it
+BUSY = Load("work", "hello", senders=16)
 # The message `die` ends the host as a bug would: no drain, no answer
 FRAGILE = """
 import asyncio
@@ -25,7 +27,7 @@ def fragile_pool(namespace: str, **spec):
     patient = {"attempts": 5, "idempotent": True}
     return [
         code(namespace, "work", app=FRAGILE),
-        agent_node(namespace, "work", replicas=3, template={"spec": {"containers": [container]}}),
+        agent_node(namespace, "work", replicas=3, concurrency=4, template={"spec": {"containers": [container]}}),
         agent(namespace, "work", "work", "app:work", retries=patient, **spec),
     ]
 
@@ -33,9 +35,11 @@ def fragile_pool(namespace: str, **spec):
 def test_a_killed_pod_loses_no_idempotent_call_and_is_replaced(journey):
     journey.apply(*fragile_pool(journey.namespace))
     journey.await_ready(nodes=("work",), agents=("work",))
-    victim = sorted(journey.await_pods("work", 3))[0]
+    journey.await_pods("work", 3)
 
-    with journey.traffic(Load("work", "hello", senders=12)) as tally:
+    with journey.traffic(BUSY) as tally:
+        tally.wait_for(50)
+        victim = max(tally.by_instance, key=lambda name: tally.by_instance[name])
         journey.kube("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
         after = wait_until(lambda: replaced(journey, victim), "the replacement to answer")
         newcomers = after - set(tally.by_instance)
@@ -50,7 +54,7 @@ def test_a_host_that_dies_loses_no_idempotent_call_and_comes_back(journey):
     journey.await_ready(nodes=("work",), agents=("work", "dies"))
     journey.await_pods("work", 3)
 
-    with journey.traffic(Load("work", "hello", senders=12)) as tally:
+    with journey.traffic(BUSY) as tally:
         reply = journey.rest.execute("agents/dies", "die")
         wait_until(lambda: restarted_and_ready(journey), "the host's restart")
         tally.wait_for(50)

@@ -7,6 +7,8 @@ from live.traffic import Load
 from live.waiting import NotYet, wait_until
 from pools import ECHO, REQUESTS, agent, agent_node, code, echo_pool
 
+# Twice what two instances with a concurrency of 2 take: with fewer, the gateway's own zone would do
+BUSY = 8
 GATEWAY = "app.kubernetes.io/component=gateway"
 SLOW = """
 import asyncio
@@ -45,12 +47,12 @@ ThreadingHTTPServer(("127.0.0.1", 8000), Shout).serve_forever()
 
 
 def test_a_changed_template_is_rolled_out_without_a_failed_message(journey):
-    _, node, bound = echo_pool(journey.namespace, replicas=2)
+    _, node, bound = echo_pool(journey.namespace, replicas=2, concurrency=2)
     journey.apply(code(journey.namespace, "echo", app=SLOW), node, bound)
     journey.await_ready(nodes=("echo",), agents=("echo",))
     before = journey.await_pods("echo", 2)
 
-    with journey.traffic(Load("echo", "hello", senders=8)) as tally:
+    with journey.traffic(Load("echo", "hello", senders=BUSY)) as tally:
         change_template(journey, "echo")
         await_new_pods(journey, "echo", before, 2)
         tally.wait_for(20)
@@ -90,14 +92,16 @@ def test_an_http_agent_that_knows_nothing_of_us_drains_without_a_failed_message(
     container = {"name": "agent", "command": ["python3", "/agents/server.py"], "resources": {"requests": REQUESTS}}
     journey.apply(
         code(journey.namespace, "shout", server=PLAIN_HTTP),
-        agent_node(journey.namespace, "shout", replicas=2, template={"spec": {"containers": [container]}}),
+        agent_node(
+            journey.namespace, "shout", replicas=2, concurrency=2, template={"spec": {"containers": [container]}}
+        ),
         agent(journey.namespace, "shout", "shout", handler={"http": {"port": 8000, "path": "/agents/{agent}/execute"}}),
     )
     journey.await_ready(nodes=("shout",), agents=("shout",))
     before = journey.await_pods("shout", 2)
     assert journey.ask("shout", "hello") == "HELLO"
 
-    with journey.traffic(Load("shout", "hello", senders=8)) as tally:
+    with journey.traffic(Load("shout", "hello", senders=BUSY)) as tally:
         change_template(journey, "shout")
         await_new_pods(journey, "shout", before, 2)
         tally.wait_for(20)

@@ -67,7 +67,7 @@ def test_the_autoscaler_adds_instances_under_load_and_takes_them_away_after_it(j
     template = {"spec": {"containers": [container]}}
     journey.apply(
         code(journey.namespace, "burn", app=BURNS),
-        agent_node(journey.namespace, "burn", template=template, autoscaling=bounds),
+        agent_node(journey.namespace, "burn", concurrency=1, template=template, autoscaling=bounds),
         agent(journey.namespace, "burn", "burn", "app:burn"),
     )
     journey.await_ready(nodes=("burn",), agents=("burn",))
