@@ -62,7 +62,9 @@ class Link:
             self.instance = None
 
     def _hello(self, peer: Peer, hello: pb.Hello) -> None:
-        if self.instance is not None:
+        if self.instance is not None:  # the bounds of its AgentNode have changed
+            _take_capacity(self.instance, hello)
+            self.instance.adjust(self._core.now())
             return
         instance = Instance(
             peer=peer,
@@ -72,8 +74,7 @@ class Link:
             pod_uid=hello.pod_uid,
             zone=hello.zone,
         )
-        if hello.HasField("capacity"):
-            instance.concurrency, instance.queue = max(1, hello.capacity.concurrency), hello.capacity.queue
+        _take_capacity(instance, hello)
         self.instance = instance
         peer.label = f"instance {hello.instance}"
         self._hosted(instance, hello.hosted)
@@ -84,6 +85,11 @@ class Link:
         instance.generation = hosted.generation
         instance.all_hosted = tuple(hosted.agents)
         instance.hosted = frozenset(agent.name for agent in hosted.agents if agent.state == pb.HOSTED_READY)
+
+
+def _take_capacity(instance: Instance, hello: pb.Hello) -> None:
+    if hello.HasField("capacity"):
+        instance.concurrency, instance.queue = max(1, hello.capacity.concurrency), hello.capacity.queue
 
 
 def link_methods(core: Core, name: str) -> dict[str, StreamHandler]:

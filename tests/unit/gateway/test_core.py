@@ -403,6 +403,16 @@ async def test_no_more_calls_are_let_in_than_an_instance_takes(core: Core) -> No
     assert {close.data for close in await asyncio.gather(*waiting)} == {b"hello"}
 
 
+async def test_an_instance_whose_bounds_change_says_hello_again(core: Core) -> None:
+    instance = FakeInstance(core, "a", echo, capacity=pb.Capacity(concurrency=2, queue=5))
+    await turns()
+    again = pb.Hello(namespace="else", instance="b", capacity=pb.Capacity(concurrency=8, queue=10))
+    instance.peer.send(pb.Frame(kind=pb.HELLO, hello=again))
+    await turns()
+    (known,) = core.table.instances.values()
+    assert (known.name, known.namespace, known.concurrency, known.full) == ("a", "default", 8, 18)
+
+
 async def test_a_held_call_learns_that_its_agent_was_deleted(core: Core) -> None:
     waiting = asyncio.ensure_future(fails(core))
     await turns()
