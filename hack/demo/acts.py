@@ -114,8 +114,6 @@ def show_spread(stage: Stage, client: SyncClient) -> None:
         tally.failures,
     )
     screen.claim("every instance took part", set(tally.by_instance) == set(zones), f"there are {sorted(zones)}")
-    most = max(tally.by_instance.values())
-    screen.claim("none took more than two thirds", most <= SPREAD_CALLS * 2 / 3, tally.by_instance)
 
 
 def scale_and_kill(stage: Stage, client: SyncClient) -> None:
