@@ -103,7 +103,8 @@ class RegistryService:
     ) -> None:
         """Take an instance's reports until it goes; tell it every change of its assignments."""
         try:
-            first = await asyncio.wait_for(anext(reports), FIRST_REPORT_S)
+            async with asyncio.timeout(FIRST_REPORT_S):
+                first = await anext(reports)
         except (StopAsyncIteration, TimeoutError):
             return
         if problem := _fault_of(first.hello if first.HasField("hello") else None):

@@ -5,6 +5,7 @@ restarts it, because it ends when an API server answers 5xx or 403 for long.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -66,8 +67,8 @@ class Watches:
         self._namespaces, self._listener, self._rng = namespaces, listener, rng
         self._loop: asyncio.AbstractEventLoop | None = None
         self._indexes: Indexes | None = None
-        self._stop = threading.Event()
-        self._end = threading.Event()  # of this start of kopf
+        self._stopping = False
+        self._end: asyncio.Event | None = None  # of this start of kopf; of its loop, so that no thread waits for it
         self.started = threading.Event()
 
     def run(self) -> None:
@@ -76,12 +77,14 @@ class Watches:
 
     def stop(self) -> None:
         """End `run` soon."""
-        self._stop.set()
-        self._end.set()
+        self._stopping = True
+        self.restart()
 
     def restart(self) -> None:
         """Forget everything and list anew."""
-        self._end.set()
+        if self._loop is not None and self._end is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._end.set)
 
     async def look(self, read: Callable[[Indexes], T]) -> T:
         """The value of `read` over the indexes, taken in their own loop; raises Later while there is none."""
@@ -98,42 +101,45 @@ class Watches:
             else:
                 ours.call_soon_threadsafe(_answer, answer, value)
 
-        theirs.call_soon_threadsafe(take)
         try:
-            return await asyncio.wait_for(answer, LOOK_TIMEOUT_S)
-        except TimeoutError as error:
+            theirs.call_soon_threadsafe(take)
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                return await answer
+        except (TimeoutError, RuntimeError) as error:  # busy, or its loop has ended
             raise Later("the watches do not answer", 1.0) from error
 
     async def _supervise(self) -> None:
         self._loop = asyncio.get_running_loop()
         pause = RESTART_FIRST_S
-        while not self._stop.is_set():
+        while not self._stopping:
             began = self._loop.time()
             self._listener.listing_begins()
-            self._indexes = None
-            self._end = threading.Event()
-            if self._stop.is_set():
+            self._indexes, self._end = None, asyncio.Event()
+            if self._stopping:  # it was asked for before there was an event to set
                 return
             metrics.WATCH_STARTS.inc()
             try:
-                await self._watch_once()
+                await self._watch_once(self._end)
             except Exception as error:
                 detailed = log.isEnabledFor(logging.DEBUG)
                 log.error("the watches ended, starting them again: %s", error, exc_info=detailed)
-            finally:
-                self._end.set()  # frees the thread in which kopf waits for it, or this process could not end
             if self._loop.time() - began > RESTART_LONGEST_S:
                 pause = RESTART_FIRST_S
-            await asyncio.to_thread(self._stop.wait, self._rng.uniform(pause / 2, pause))
+            if self._stopping:
+                return
+            self._end = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._rng.uniform(pause / 2, pause)):
+                    await self._end.wait()
             pause = min(RESTART_LONGEST_S, pause * 2)
 
-    async def _watch_once(self) -> None:
+    async def _watch_once(self, end: asyncio.Event) -> None:
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         await kopf.operator(
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
-            stop_flag=self._end,
+            stop_flag=end,
             **where,
         )
 

@@ -1,6 +1,7 @@
 """The queue of objects to look at: each once at a time, however often it was named; failures wait longer each time."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -67,10 +68,10 @@ class WorkQueue(Generic[K]):
             wait = self._next()
             if not isinstance(wait, float):
                 return wait
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait if wait >= 0 else None)
-            except TimeoutError:
-                continue
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the event
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait if wait >= 0 else None):
+                    await self._changed.wait()
 
     def done(self, key: K) -> None:
         """The key may be handed out again."""

@@ -223,3 +223,13 @@ def told(kind: str, status: str, reason: str) -> Json:
 )
 def test_what_is_news(before: Json | None, after: Json, news: bool) -> None:
     assert is_news(before, after) == news
+
+
+async def test_a_cancellation_that_comes_with_a_change_is_not_lost(queue: WorkQueue[str]) -> None:
+    queue.add("a", 3600)
+    getting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    queue.release()
+    getting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(getting, 10)
