@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from switchboard_gateway.directory import Directory, build_directory
+from switchboard_gateway.fan_out import FanOut
 from switchboard_gateway.hold import Hold
 from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies
 from switchboard_gateway.metrics import GatewayMetrics
@@ -44,6 +45,7 @@ class Core:
         self.now = asyncio.get_running_loop().time  # looked up once: three calls of it per message
         self.table = Table(self.rng, self._circuit_changed)
         self.table.zone = zone
+        self.fan_out = FanOut(self)
         self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
         self._releasing = False
         self.active = 0  # calls that have not ended
@@ -68,7 +70,11 @@ class Core:
             message = f"{MAX_OPEN_CALLS} calls are open on this session: wait for some to end"
             peer.send(close_with(frame.call, ErrorValue(pb.OVERLOADED, message, retry_after_ms=100)))
             return
+        target = frame.open.target
         try:
+            if target.topic or target.all_instances:
+                self.fan_out.open_call(peer, frame, namespace)
+                return
             selected = select(self.table, frame, namespace, self.rng)
         except SwitchboardError as error:
             self.note_refusal(frame.open.target, error.error)
@@ -182,6 +188,14 @@ class Core:
         links = [instance.peer for instance in self.table.instances.values()]
         for peer in [*self.sessions, *links]:
             peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason=reason)))
+
+    def call_began(self) -> None:
+        self.active += 1
+
+    def call_ended(self) -> None:
+        self.active -= 1
+        if not self.active:
+            self.quiet.set()
 
     async def wait_quiet(self) -> None:
         """Wait until no call is under way."""

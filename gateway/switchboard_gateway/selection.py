@@ -54,7 +54,7 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
     key = target.key
     _check(frame, opened, key, route)
     policy = route.policy
-    strategy = policy.strategy if not opened.strategy else _named(opened.strategy)
+    strategy = policy.strategy if not opened.strategy else named_strategy(opened.strategy)
     if strategy is Strategy.CONSISTENT_HASH and policy.hash_header:
         key = _header(opened, policy.hash_header) or key
     return Selected(route, key, strategy)
@@ -67,12 +67,17 @@ def _header(opened: pb.Open, wanted: str) -> str:
 
 
 def _check(frame: pb.Frame, opened: pb.Open, key: str, route: Route) -> None:
+    if opened.hops >= MAX_HOPS or len(key) > MAX_KEY_LENGTH or opened.headers:
+        check_open(opened, key)
+    limit = route.policy.max_payload_bytes
+    if len(frame.data) > limit:
+        raise SwitchboardError(too_large(limit, route.policy.name))
+
+
+def check_open(opened: pb.Open, key: str) -> None:
+    """Raise SwitchboardError for a call in a loop, and for keys and headers that are too long."""
     if opened.hops >= MAX_HOPS:
         raise failure(pb.ROUTING_ERROR, f"the call passed {opened.hops} streams: agents call each other in a loop")
-    size = len(frame.data)
-    limit = route.policy.max_payload_bytes
-    if size > limit:
-        raise SwitchboardError(too_large(limit, route.policy.name))
     if len(key) > MAX_KEY_LENGTH:
         raise failure(pb.INVALID_AGENT_ID, f"the key is over {MAX_KEY_LENGTH} characters")
     if opened.headers and opened.ByteSize() > MAX_OPEN_BYTES:
@@ -81,10 +86,8 @@ def _check(frame: pb.Frame, opened: pb.Open, key: str, route: Route) -> None:
 
 def _by_capability(table: Table, target: pb.Target, namespace: str) -> list[Route]:
     name = target.capability
-    if target.topic:
-        raise failure(pb.VALIDATION_FAILED, "target.topic: publishing is not served here")
     if not name:
-        raise failure(pb.INVALID_AGENT_ID, "target: name a type or a capability")
+        raise failure(pb.INVALID_AGENT_ID, "target: name a type, a capability or a topic")
     routes = table.by_capability.get((namespace, name))
     if routes is None:
         known = _listed(table.declared.capabilities(namespace))
@@ -144,7 +147,8 @@ def share(routes: list[Route], rng: Rng) -> Route:
     return able[-1]
 
 
-def _named(name: str) -> Strategy:
+def named_strategy(name: str) -> Strategy:
+    """The strategy that a call asks for. Raises SwitchboardError."""
     strategy = _STRATEGIES.get(name)
     if strategy is None:
         raise failure(pb.VALIDATION_FAILED, f"strategy: {name[:40]!r} is none of {', '.join(_STRATEGIES)}")
