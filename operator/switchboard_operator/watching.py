@@ -155,7 +155,9 @@ class Watches:
         settings.networking.error_backoffs = Backoffs(self._rng)
         settings.networking.enforce_retry_after = True
         settings.networking.trust_env = False
-        settings.queueing.worker_limit = 100
+        # A worker keeps its place while it idles: with the default of 5 s, a hundred workers see 20 objects a second
+        settings.queueing.worker_limit = 500
+        settings.queueing.idle_timeout = 0.05
         settings.posting.enabled = False
         settings.process.ultimate_exiting_timeout = None
         return settings
