@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import click
 
-from switchboard import Client, SwitchboardError
+from switchboard import Client, NodeUnavailable, SwitchboardError
 from switchboard.options import CallOptions
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -24,7 +25,7 @@ class Message:
 
     gateway: str
     agent: str
-    text: str
+    text: str | bytes
     as_json: bool
     stream: bool
     options: CallOptions
@@ -33,16 +34,34 @@ class Message:
 def send_message(message: Message) -> int:
     """Send it and print the answer; returns the exit status."""
     try:
-        payload = json.loads(message.text) if message.as_json else message.text
+        payload = read_payload(message.text, message.as_json)
     except ValueError as error:
         return _complain(f"TEXT is not JSON: {error}")
     try:
         asyncio.run(_stream(message, payload) if message.stream else _request(message, payload))
     except SwitchboardError as error:
-        return _complain(str(error))
+        return _complain(explain(error, message.gateway))
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def read_payload(text: str | bytes, as_json: bool) -> object:
+    """What goes to the agent: the value of JSON, else text, or bytes where they are no UTF-8. Raises ValueError."""
+    if as_json:
+        return json.loads(text)
+    data = os.fsencode(text)  # arguments that are no UTF-8 come as surrogates
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def explain(error: SwitchboardError, gateway: str) -> str:
+    """One line for a person; a gateway that is not there is what most often has to be mended, so it says how."""
+    if isinstance(error, NodeUnavailable) and error.message.startswith(f"{gateway} cannot be reached"):
+        return f"{error}. `switchboard dev` runs one here; --gateway names another"
+    return str(error)
 
 
 async def _request(message: Message, payload: object) -> None:
@@ -83,7 +102,7 @@ def list_agents(gateway: str, namespace: str, capability: str, as_json: bool) ->
     try:
         found = asyncio.run(_agents(gateway, namespace, capability))
     except SwitchboardError as error:
-        return _complain(str(error))
+        return _complain(explain(error, gateway))
     if as_json:
         for agent in found:
             click.echo(json.dumps(_as_dict(agent), ensure_ascii=False))

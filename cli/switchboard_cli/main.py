@@ -98,9 +98,8 @@ def send(
         options["key"] = key
     if namespace:
         options["namespace"] = namespace
-    if text is None or text == "-":
-        text = sys.stdin.read()
-    sys.exit(send_message(Message(gateway, agent, text, as_json, stream, options)))
+    content = sys.stdin.buffer.read() if text is None or text == "-" else text
+    sys.exit(send_message(Message(gateway, agent, content, as_json, stream, options)))
 
 
 @cli.command(short_help="List the agents that a gateway knows.")
