@@ -64,3 +64,7 @@ test: check test-integration ## Everything that a change must pass: check, integ
 .PHONY: bench
 bench: venv ## Benchmarks, each beside its baseline (minutes; use an idle machine)
 	$(PY) -m bench.message_path
+
+.PHONY: simulate
+simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)
+	$(PY) -m bench.simulate
