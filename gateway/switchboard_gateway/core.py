@@ -224,7 +224,7 @@ class Core:
         self._releasing = True
         try:
             for route in held.routes():
-                while route.instances and route.room > 0 and (call := held.take(route)) is not None:
+                while route.instances and (call := held.take(route, has_room=route.room > 0)) is not None:
                     call.resume()
         finally:
             self._releasing = False
@@ -249,7 +249,10 @@ class Client:
         self._namespace = namespace
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
-        frame.open.ClearField("source")  # a client is nobody's agent, whatever it says
+        opened = frame.open
+        opened.ClearField("source")  # a client is nobody's agent, whatever it says
+        if opened.chain:
+            opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
         self._core.open_call(peer, frame, self._namespace)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:

@@ -1,4 +1,7 @@
-"""Calls that wait for an instance: bounded in number and bytes, higher priority first, then in order of arrival."""
+"""Calls that wait for an instance, bounded in number and bytes.
+
+First those on which other calls wait in turn, then by priority, then in order of arrival.
+"""
 
 from typing import Generic, Protocol, TypeVar
 
@@ -12,7 +15,8 @@ class Waiting(Protocol):
     def route(self) -> Route: ...
 
     @property
-    def priority(self) -> int: ...
+    def rank(self) -> tuple[bool, int]:
+        """Whether other calls wait for it, and its priority."""
 
 
 W = TypeVar("W", bound=Waiting)
@@ -26,7 +30,7 @@ class Hold(Generic[W]):
     def __init__(self, max_calls: int, max_bytes: int) -> None:
         self._max_calls = max_calls
         self._max_bytes = max_bytes
-        self._queues: dict[Route, dict[int, dict[W, None]]] = {}
+        self._queues: dict[Route, dict[tuple[bool, int], dict[W, None]]] = {}
         self.calls: dict[W, int] = {}
         self.bytes = 0
 
@@ -39,7 +43,7 @@ class Hold(Generic[W]):
             return False
         self.calls[call] = size
         self.bytes += size
-        self._queues.setdefault(call.route, {}).setdefault(call.priority, {})[call] = None
+        self._queues.setdefault(call.route, {}).setdefault(call.rank, {})[call] = None
         return True
 
     def grow(self, call: W, size: int) -> bool:
@@ -59,19 +63,25 @@ class Hold(Generic[W]):
             return
         self.bytes -= size
         queues = self._queues[call.route]
-        queue = queues[call.priority]
+        queue = queues[call.rank]
         del queue[call]
         if not queue:
-            del queues[call.priority]
+            del queues[call.rank]
             if not queues:
                 del self._queues[call.route]
 
-    def take(self, route: Route) -> W | None:
-        """The next call of one Agent, which no longer waits; None when none does."""
+    def take(self, route: Route, *, has_room: bool = True) -> W | None:
+        """The next call of one Agent, which no longer waits; None when none does.
+
+        Without room only one on which other calls wait: what takes the room may be waiting for it.
+        """
         queues = self._queues.get(route)
         if not queues:
             return None
-        call = next(iter(queues[max(queues)]))
+        first = max(queues)
+        if not (has_room or first[0]):
+            return None
+        call = next(iter(queues[first]))
         self.remove(call)
         return call
 

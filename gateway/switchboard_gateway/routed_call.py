@@ -79,9 +79,10 @@ class RoutedCall:
         return self._selected.route
 
     @property
-    def priority(self) -> int:
-        """Higher goes first when calls wait."""
-        return self._frame.open.priority
+    def rank(self) -> tuple[bool, int]:
+        """Among calls that wait: whether other calls wait for this one, and its priority; higher goes first."""
+        opened = self._frame.open
+        return bool(opened.chain), opened.priority
 
     def start(self) -> None:
         """Begin: the caller is accepted, the deadline runs."""

@@ -413,6 +413,26 @@ async def test_an_instance_whose_bounds_change_says_hello_again(core: Core) -> N
     assert (known.name, known.namespace, known.concurrency, known.full) == ("a", "default", 8, 18)
 
 
+async def test_a_nested_call_is_let_in_without_room_since_what_takes_the_room_may_wait_for_it(core: Core) -> None:
+    core.set_directory([policy(), policy(name="outer", type="outer")])
+    full = pb.Capacity(concurrency=1)
+    late = FakeInstance(core, "late", silent, agents=("outer",), capacity=full)
+    await turns()
+    outer = asyncio.ensure_future(fails(core, opening("outer", deadline_ms=2000)))
+    inner = opening(deadline_ms=2000, chain=["outer"])
+    nested = asyncio.ensure_future(call_unary(late.peer, inner, Payload(b"x")))
+    plain = asyncio.ensure_future(fails(core, opening(deadline_ms=2000, priority=9)))
+    await turns()
+    assert len(core.held) == 2
+    hosted = pb.Hosted(agents=[pb.HostedAgent(name=a, type=a, state=pb.HOSTED_READY) for a in ("outer", "echo")])
+    late.peer.send(pb.Frame(kind=pb.HOSTED, hosted=hosted))
+    await turns()
+    assert [frame.open.agent for frame in late.opened] == ["outer", "echo"]
+    assert (list(late.opened[1].open.chain), len(core.held)) == (["outer"], 1)
+    for task in (outer, nested, plain):
+        task.cancel()
+
+
 async def test_a_held_call_learns_that_its_agent_was_deleted(core: Core) -> None:
     waiting = asyncio.ensure_future(fails(core))
     await turns()
@@ -516,3 +536,10 @@ async def test_an_instance_cannot_call_under_a_type_that_it_does_not_host(core: 
         await call_unary(caller.peer, opened, Payload(b"x"))
         source = callee.opened[-1].open.source
         assert (source.namespace, source.type) == ("default", believed)
+
+
+async def test_a_client_cannot_claim_that_agents_wait_for_its_call(core: Core) -> None:
+    instance = FakeInstance(core, "a", echo)
+    await turns()
+    await request(core, opening(chain=["echo"], source=pb.AgentId(type="echo")))
+    assert (list(instance.opened[0].open.chain), instance.opened[0].open.source.type) == ([], "")
