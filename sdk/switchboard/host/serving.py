@@ -113,8 +113,9 @@ class Delivery:
             self._fail(ErrorValue(pb.CANCELLED, "the handler was cancelled", delivered=pb.DELIVERED_YES))
         except Refusal as refusal:
             self._fail(refusal.error)
-        except Exception as error:  # noqa: BLE001 - the handler is user code: whatever it raises is the caller's answer
-            self._fail(self._describe(error))
+        except Exception as error:  # the handler is user code: whatever it raises is the caller's answer
+            log.error("handler failed", exc_info=error, extra=self._names())
+            self._fail(describe(error))
         finally:
             agent.leave()
             if self._on_end is not None:
@@ -192,16 +193,24 @@ class Delivery:
             self._peer.forget(number)
             self._peer.send(close_with(number, error))
 
-    def _describe(self, error: Exception) -> ErrorValue:
-        """The caller gets the type and the message, the log the trace."""
-        kind = name_of(error.error.code) if isinstance(error, SwitchboardError) else type(error).__name__
-        log.error("handler failed", exc_info=error, extra=self._names())
-        text = error.message if isinstance(error, SwitchboardError) else str(error)
-        message = f"{kind}: {text}" if text else kind
-        return ErrorValue(pb.PROCESSING_ERROR, message[:1024], delivered=pb.DELIVERED_YES, details={"exception": kind})
-
     def _names(self) -> dict[str, str]:
         return {"agent": self._agent.around.name, "message_id": self._frame.open.message_id}
+
+
+def describe(error: Exception) -> ErrorValue:
+    """What the caller of a handler that raised gets: the type and the message; the trace is for the log.
+
+    A loop stays ROUTING_ERROR however many handlers it went through, and a chain of handlers that failed one after the
+    other is told by the first failure alone.
+    """
+    if not isinstance(error, SwitchboardError):
+        kind = type(error).__name__
+        message = f"{kind}: {error}" if str(error) else kind
+        return ErrorValue(pb.PROCESSING_ERROR, message[:1024], delivered=pb.DELIVERED_YES, details={"exception": kind})
+    code, kind = error.error.code, name_of(error.error.code)
+    message = error.message if code == pb.ROUTING_ERROR else f"{kind}: {error.message.removeprefix(f'{kind}: ')}"
+    outer = pb.ROUTING_ERROR if code == pb.ROUTING_ERROR else pb.PROCESSING_ERROR
+    return ErrorValue(outer, message[:1024], delivered=pb.DELIVERED_YES, details={"exception": kind})
 
 
 def _refuse(error: SwitchboardError) -> Refusal:
