@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from switchboard_gateway.core import Client, Core
 from switchboard_gateway.listing import list_agents
 from switchboard_wire.calls import OutgoingCall, Payload, new_open
-from switchboard_wire.errors import ErrorValue, SwitchboardError, name_of, row_of
-from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.errors import ErrorValue, SwitchboardError, failure, name_of, row_of
+from switchboard_wire.limits import MAX_DATA_BYTES, MAX_MESSAGE_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.streams import run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -60,7 +60,7 @@ class PublicApi:
         try:
             if rest:
                 await call.send(rest, end=True)
-            return _answer(await call.result(), frame.open).SerializeToString()
+            return _whole(_answer(await call.result(), frame.open).SerializeToString())
         except SwitchboardError as error:
             await abort(context, error.error)
         finally:
@@ -106,6 +106,14 @@ async def _read(data: bytes, context: Any) -> api.Message:
     except DecodeError:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a switchboard.v1.Message")
         raise
+
+
+def _whole(answer: bytes) -> bytes:
+    """The answer, if one gRPC message holds it. Raises PayloadTooLarge: grpc would only log a trace."""
+    if len(answer) > MAX_MESSAGE_BYTES:
+        text = f"the answer is over {MAX_MESSAGE_BYTES} bytes, the most of one gRPC message: call Stream for its pieces"
+        raise failure(pb.PAYLOAD_TOO_LARGE, text, delivered=pb.DELIVERED_YES)
+    return answer
 
 
 def _answer(close: pb.Frame, opened: pb.Open) -> api.Answer:

@@ -32,6 +32,10 @@ async def count(call: IncomingCall) -> None:
     await call.close(Payload(b"end", "text/plain"), processing_us=9)
 
 
+async def long(call: IncomingCall) -> None:
+    await call.close(Payload(b"x" * 1_100_000, "text/plain"), processing_us=9)
+
+
 @dataclass
 class Public:
     """A channel to the server, with its methods."""
@@ -57,7 +61,7 @@ async def public() -> AsyncIterator[Public]:
     instance = Instance(peer=link, namespace="default", node="writers", name="writers-1")
     core.add_instance(instance)
     overloaded = fails_with(ErrorValue(pb.OVERLOADED, "the queue is full", retry_after_ms=250))
-    fake.handlers = {"echo": echo, "count": count, "busy": overloaded, "silent": hangs}
+    fake.handlers = {"echo": echo, "count": count, "long": long, "busy": overloaded, "silent": hangs}
     instance.hosted = frozenset(fake.handlers)
     core.set_directory([make_policy(name) for name in fake.handlers])
     server = aio.server(options=SERVER_OPTIONS)
@@ -102,6 +106,13 @@ async def test_an_error_has_the_status_of_the_table_and_the_whole_error_beside_i
     assert (trailing[CODE_METADATA], error.retry_after_ms) == ("OVERLOADED", 250)
 
 
+async def test_an_answer_that_one_message_cannot_hold_is_refused_and_comes_in_pieces(public: Public) -> None:
+    with pytest.raises(aio.AioRpcError, match="call Stream") as caught:
+        await public.request(message("long"))
+    assert caught.value.code() == grpc.StatusCode.OUT_OF_RANGE
+    assert sum([len(answer.data) async for answer in public.stream(message("long"))]) == 1_100_000
+
+
 async def test_the_clients_deadline_is_the_calls(public: Public) -> None:
     with pytest.raises(aio.AioRpcError) as caught:
         await public.request(message("silent"), timeout=0.2)
@@ -131,5 +142,5 @@ async def test_agents_are_listed_by_filter(public: Public) -> None:
         names.LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
     )
     everything = await method(api.ListAgentsRequest())
-    assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "silent"]
+    assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "long", "silent"]
     assert [agent.instances_ready for agent in (await method(api.ListAgentsRequest(type="echo"))).agents] == [1]
