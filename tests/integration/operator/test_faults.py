@@ -72,7 +72,9 @@ async def test_a_failing_watch_is_survived(
         assert await asyncio.to_thread(operator.stop) == 0
 
 
-@pytest.mark.parametrize("status", [503, 403, 429])
+@pytest.mark.parametrize(
+    "status", [503, pytest.param(403, marks=pytest.mark.long), pytest.param(429, marks=pytest.mark.long)]
+)
 async def test_an_api_server_that_refuses_everything_is_waited_for(
     status: int, kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
 ) -> None:
