@@ -50,7 +50,11 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 
 .PHONY: test-integration
 test-integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
-	$(PY) -m pytest -q tests/integration
+	$(PY) -m pytest -q tests/integration -m "not long"
+
+.PHONY: test-long
+test-long: venv ## What `make test` leaves out because it takes minutes
+	$(PY) -m pytest -q tests/integration -m long
 
 .PHONY: test
 test: check test-integration ## Everything that a change must pass: check, integration, journeys on the cluster
