@@ -52,9 +52,11 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 test-integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
 	$(PY) -m pytest -q tests/integration -m "not long"
 
-.PHONY: test-long
-test-long: venv ## What `make test` leaves out because it takes minutes
+.PHONY: test-integration-long
+test-integration-long: venv
 	$(PY) -m pytest -q tests/integration -m long
+
+test-long: test-integration-long
 
 .PHONY: test
 test: check test-integration ## Everything that a change must pass: check, integration, journeys on the cluster
