@@ -259,6 +259,7 @@ gate = asyncio.Event()
 opened = threading.Event()
 most = now = 0
 cancelled = threading.Event()
+begun = threading.Event()
 
 @agent
 async def wait(text: str) -> str:
@@ -289,10 +290,15 @@ async def join(lines: AsyncIterator[str]) -> str:
 
 @agent
 def blocking(text: str, ctx: Context) -> str:
+    begun.set()
     while not ctx.cancelled:
         opened.wait(0.01)
     cancelled.set()
     return ""
+
+@agent
+async def has_begun(text: str) -> bool:
+    return await asyncio.to_thread(begun.wait, 20)
 
 @agent
 async def was_cancelled(text: str) -> bool:
@@ -319,7 +325,19 @@ async def unstarted(text: str) -> str:
 @pytest.fixture
 async def slow(pod: Any, assignment: Any) -> Any:
     pod.write("slow.py", SLOW)
-    names = ["wait", "open-gate", "narrow", "nested", "join", "blocking", "was-cancelled", "about", "tell", "unstarted"]
+    names = [
+        "wait",
+        "open-gate",
+        "narrow",
+        "nested",
+        "join",
+        "blocking",
+        "has-begun",
+        "was-cancelled",
+        "about",
+        "tell",
+        "unstarted",
+    ]
     await pod.assign(*(assignment(name, f"slow:{name.replace('-', '_')}") for name in names))
     return pod
 
@@ -354,7 +372,7 @@ async def test_a_handler_can_take_pieces(slow: Any) -> None:
 
 async def test_a_handler_in_a_thread_sees_that_it_was_cancelled(slow: Any) -> None:
     call = slow.open("blocking")
-    await slow.request("tell")
+    assert (await slow.request("has-begun")).data == b"true"  # a call cancelled before its thread runs never runs
     call.cancel()
     assert (await slow.request("was-cancelled")).data == b"true"
 
@@ -372,7 +390,7 @@ async def test_the_context_tells_of_the_message_and_goes_on_with_it(slow: Any) -
 
 async def test_a_hook_that_fails_fails_its_agent(slow: Any) -> None:
     assert slow.states()["unstarted"] == (
-        pb.HOSTED_FAILED, "unstarted: on_start: RuntimeError: no model (slow.py:60)"
+        pb.HOSTED_FAILED, "unstarted: on_start: RuntimeError: no model (slow.py:66)"
     )  # fmt: skip
 
 
