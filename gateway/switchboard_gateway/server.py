@@ -60,7 +60,8 @@ async def _drain(core: Core, leave_s: float) -> None:
     await asyncio.sleep(leave_s)
     core.say_goodbye("the gateway stops")  # to those who came meanwhile
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(core.wait_quiet(), DRAIN_S)
+        async with asyncio.timeout(DRAIN_S):
+            await core.wait_quiet()
     log.info("gateway stops", extra={"calls": core.active})
 
 

@@ -85,7 +85,9 @@ class Host:
         while True:
             delay_s = self._deployment.retry_delay_s()
             try:
-                assignments = await asyncio.wait_for(self._assigned.get(), delay_s)
+                # not wait_for: in Python 3.11 it loses a cancellation that comes together with the result
+                async with asyncio.timeout(delay_s):
+                    assignments = await self._assigned.get()
             except TimeoutError:
                 await self._deployment.retry_failed()
                 continue
