@@ -56,7 +56,11 @@ test-integration: venv ## Tests on a real API server, without root (minutes; the
 test-integration-long: venv
 	$(PY) -m pytest -q tests/integration -m long
 
-test-long: test-integration-long
+.PHONY: test-explore
+test-explore: venv
+	HYPOTHESIS_PROFILE=explore $(PY) -m pytest -q tests/unit
+
+test-long: test-explore test-integration-long
 
 .PHONY: test
 test: check test-integration ## Everything that a change must pass: check, integration, journeys on the cluster
