@@ -1,8 +1,13 @@
 """Pods that go without a word, under load."""
 
+import os
+import signal
+
+import pytest
 from journey import require_no_failure
 from live.traffic import Load
 from live.waiting import wait_until
+from pod_processes import find_processes
 from pools import REQUESTS, agent, agent_node, code
 
 # More than all instances take at once, so that each of them has calls in it
@@ -63,11 +68,32 @@ def test_a_host_that_dies_loses_no_idempotent_call_and_comes_back(journey):
     require_no_failure(tally)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="SIGKILL for processes in pods needs root on the nodes' machine")
+def test_a_sidecar_that_is_killed_loses_no_idempotent_call_and_comes_back(journey):
+    journey.apply(*fragile_pool(journey.namespace))
+    journey.await_ready(nodes=("work",), agents=("work",))
+    journey.await_pods("work", 3)
+
+    with journey.traffic(BUSY) as tally:
+        tally.wait_for(50)
+        pids = find_processes(journey.pods("work")[:1], "switchboard_sidecar")
+        if not pids:
+            pytest.skip("the pods' processes are not on this machine")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: restarted_and_ready(journey), "the sidecar's restart")
+        journey.await_pods("work", 3)
+        tally.wait_for(50)
+
+    require_no_failure(tally)
+
+
 def replaced(journey, victim: str) -> set[str] | None:
     names = journey.await_pods("work", 3)
     return None if victim in names else names
 
 
 def restarted_and_ready(journey) -> bool:
-    statuses = [status for pod in journey.pods("work") for status in pod["status"]["containerStatuses"]]
+    kinds = ("containerStatuses", "initContainerStatuses")
+    statuses = [status for pod in journey.pods("work") for kind in kinds for status in pod["status"][kind]]
     return any(status["restartCount"] for status in statuses) and all(status["ready"] for status in statuses)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from journey import require_no_failure
@@ -12,6 +11,7 @@ from live.kubectl import AGENT_NODES, AGENTS
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
+from pod_processes import find_processes
 from pools import agent, echo_pool
 
 OPERATOR = "app.kubernetes.io/component=operator"
@@ -46,7 +46,7 @@ def test_an_operator_that_is_deleted_leaves_its_work_to_the_other(journey):
 @pytest.mark.skipif(os.geteuid() != 0, reason="SIGKILL for processes in pods needs root on the nodes' machine")
 def test_an_operator_killed_in_the_middle_of_its_work_converges(journey):
     names = [f"pool-{number}" for number in range(4)]
-    pids = operator_pids(journey)
+    pids = find_processes(journey.kubectl.items(SYSTEM, "pods", OPERATOR), "switchboard_operator")
     if not pids:
         pytest.skip("the operator's processes are not on this machine")
 
@@ -84,17 +84,3 @@ def no_operator(journey) -> Iterator[None]:
     finally:
         journey.kubectl("scale", deployment, "-n", SYSTEM, f"--replicas={replicas}")
         journey.kubectl("rollout", "status", deployment, "-n", SYSTEM, "--timeout=120s", timeout_s=150)
-
-
-def operator_pids(journey) -> list[int]:
-    """The operator's processes, found by the UIDs of its pods in their control groups."""
-    uids = [pod["metadata"]["uid"] for pod in journey.kubectl.items(SYSTEM, "pods", OPERATOR)]
-    marks = [form for uid in uids for form in (f"pod{uid}", f"pod{uid.replace('-', '_')}")]
-    found = []
-    for group in Path("/proc").glob("[0-9]*/cgroup"):
-        with contextlib.suppress(OSError):
-            text = group.read_text()
-            command = (group.parent / "cmdline").read_bytes()
-            if any(mark in text for mark in marks) and b"switchboard_operator" in command:
-                found.append(int(group.parent.name))
-    return found

@@ -74,14 +74,11 @@ def test_the_autoscaler_adds_instances_under_load_and_takes_them_away_after_it(j
 
     with journey.traffic(Load("burn", 20, senders=4, per_second=30)) as tally:
         await_scale(journey, "burn", lambda wanted: wanted >= 2)
-        await_linked(journey, "burn", 2)
-        tally.wait_for(20)
-    busiest = len(tally.by_instance)
+        wait_until(lambda: len(tally.by_instance) >= 2, "answers of a second instance", 180)
     await_scale(journey, "burn", lambda wanted: wanted == 1)
     journey.await_pods("burn", 1)
 
     require_no_failure(tally)
-    assert busiest >= 2
     assert journey.ask("burn", 1) == 1
 
 
