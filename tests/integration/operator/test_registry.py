@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 from operator_process import OperatorProcess, StartOperator, agent, agent_node, condition, eventually
 
-from switchboard_kube import AGENT_NODES, AGENTS, PODS, Json, Kube, Selector
+from switchboard_kube import AGENT_NODES, AGENTS, LEASES, PODS, Json, Kube, Selector
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Heartbeat, Report
 from switchboard_wire.names import REGISTRY_METHOD
 from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Capacity, Hello, Hosted, HostedAgent
@@ -178,10 +178,14 @@ async def test_a_new_leader_tells_no_transition_that_did_not_happen(
     watcher = asyncio.create_task(_note_states(kube, namespace, seen))
     leader.kill()
     restarted = start_operator("operator-b")
-    await asyncio.sleep(20)  # the lease runs out after 15 s; nobody has registered with the new one yet
-    for speaker in speakers:
+    for speaker in speakers:  # a sidecar has a stream to each replica, whether or not it leads
         await speaker.fall_silent()
         speaker.speak(restarted.registry_port)
+    await eventually(
+        lambda: kube.get(LEASES, "switchboard-operator", namespace),
+        lambda lease: lease["spec"].get("holderIdentity") == "operator-b",
+        "the new leader",
+    )
     await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"weight": 50}})
     await eventually(
         lambda: kube.get(AGENT_NODES, "writers", namespace),
