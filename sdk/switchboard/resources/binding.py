@@ -1,6 +1,7 @@
-"""Which AgentNodes an Agent is bound to, and which Agent has a type: the same for the operator and every gateway.
+"""Which AgentNodes an Agent is bound to, and which Agent has a type: as every gateway decides it.
 
-Pure: resources in, names out.
+Pure: resources in, names out. The operator decides the same on plain dicts (`switchboard_operator.binding`); a property
+test holds the two together.
 """
 
 from collections.abc import Iterable, Mapping
