@@ -1,7 +1,7 @@
 """Streams of batches on a plain socket, for ends that share a machine: each batch after its length in four bytes.
 
-The host connection crosses no network and needs no HTTP/2. A gRPC message costs its two ends some 150 µs of
-Python and a turn of the loop each; here a batch costs 30 µs, and one writer serves all calls of a turn of the loop.
+The host connection crosses no network and needs no HTTP/2, and a gRPC message costs its ends several turns of the loop:
+docs/adr/0006 has what the change brought. One writer serves all calls of a turn of the loop.
 
 The dialling end begins with one line, `switchboard/1 SERVICE`, so that a stranger is told apart at once.
 """
