@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from switchboard_operator.load import Load, fold_load
 from switchboard_wire.internal_v1.registry_pb2 import Heartbeat
 from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hello, Hosted
 
@@ -41,7 +42,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One instance as its sidecar describes it. `heard`: when it last spoke."""
+    """One instance as its sidecar describes it. `heard`: when it last spoke; `load`: None until its first heartbeat."""
 
     pool: Pool
     instance: str
@@ -56,6 +57,7 @@ class Record:
     activity: str = "Idle"
     next_activity: str = "Idle"
     next_since: float = 0.0
+    load: Load | None = None
 
 
 def introduce(hello: Hello, now: float) -> Record:
@@ -83,6 +85,7 @@ def fold(record: Record, beat: Heartbeat, now: float) -> Record:
             draining=beat.draining,
             generation=max(beat.generation, beat.hosted.generation),
             agents=read_hosted(beat.hosted) if beat.HasField("hosted") else record.agents,
+            load=fold_load(record.load, beat.load, now),
         ),
         _activity_of(record, beat),
         now,
