@@ -79,6 +79,8 @@ class Attempts:
         instance.in_flight += 1
         self._sent = now
         route = selected.route
+        if route.own is not None:
+            route.began(instance)
         if route.breakers:
             self._probe = route.probe(instance)
         self._link_call = instance.peer.open(frame, self._on_answer)
@@ -140,6 +142,8 @@ class Attempts:
             self._core.deadlines.remove(self._try_token)
             self._try_token = None
         route = self._selected.route
+        if route.own is not None:
+            route.ended(instance)
         if route.breakers or outcome is FAILURE:
             probe, self._probe = self._probe, None
             route.record(instance, outcome, probe, retry_after_s, self._core.now())

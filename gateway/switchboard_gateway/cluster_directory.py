@@ -126,6 +126,7 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
             idempotent=retries.idempotent,
         ),
         breaker=BreakerPolicy(breaker.consecutive_failures, breaker.open_seconds, breaker.successes_to_close),
+        concurrency=spec.concurrency,
         max_payload_bytes=spec.max_payload_bytes,
     )
 

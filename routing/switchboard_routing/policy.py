@@ -68,7 +68,8 @@ class AgentPolicy:
     """One Agent as the gateway routes to it.
 
     nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
-    hash_header: whose value a consistent hash hashes instead of the key.
+    hash_header: whose value a consistent hash hashes instead of the key. concurrency: of the Agent in one instance, within
+    the instance's own; None: no other limit.
     """
 
     namespace: str
@@ -86,4 +87,5 @@ class AgentPolicy:
     timeout_s: float = 30.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    concurrency: int | None = None
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES

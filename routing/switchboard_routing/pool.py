@@ -31,7 +31,8 @@ class Pool(Generic[C]):
 
     on_change: told of each circuit that opens, turns half-open or closes. calls: of the Agent so far, counted by the
     owner; they fill the retry budget. breakers: of instances that failed lately, and of no others: an empty mapping
-    means that every circuit is closed.
+    means that every circuit is closed. own: the Agent's calls under way per instance, of an Agent with a limit of its own;
+    of others None, and nobody counts.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Pool(Generic[C]):
         "breakers",
         "calls",
         "instances",
+        "own",
         "policy",
     )
 
@@ -58,6 +60,7 @@ class Pool(Generic[C]):
         self.instances: list[C] = []
         self.breakers: dict[C, Breaker] = {}
         self.calls = 0
+        self.own: dict[C, int] | None = None
         self._balancer: Balancer[C] = Balancer(rng)
         self._budget = RetryBudget()
         self._pushed: dict[C, float] = {}
@@ -76,6 +79,8 @@ class Pool(Generic[C]):
         # Gone, or new under the same name: what it did before says nothing
         self.breakers = {} if changed else {i: breaker for i, breaker in self.breakers.items() if i in members}
         self._pushed = {i: until for i, until in self._pushed.items() if i in members}
+        own = self.own or {}
+        self.own = None if policy.concurrency is None else {i: count for i, count in own.items() if i in members}
         self._sort()
 
     def reset(self) -> None:
@@ -91,7 +96,7 @@ class Pool(Generic[C]):
         self._near = self._nearest(self._closed)
         # So many at once are rather a sign of something else that fails, and the rest could not carry the load
         self._panics = 2 * len(self._closed) < len(self.instances)
-        self._unusual = bool(suspects or self._pushed)
+        self._unusual = bool(suspects or self._pushed) or self.own is not None
         self._homes = Homes(self.instances)
 
     def _nearest(self, instances: list[C]) -> list[C]:
@@ -133,18 +138,34 @@ class Pool(Generic[C]):
             return Homes(able).bounded(key)
         near = self._nearest(able)
         chosen = self._balancer.choose(strategy, near)
-        return chosen if chosen.in_flight < chosen.free else self._spill(strategy, chosen, near, able)
+        return chosen if self._free([chosen]) else self._spill(strategy, chosen, near, able)
 
     def _spill(self, strategy: Strategy, chosen: C, near: list[C], all_: list[C]) -> C:
         """Instead of one that is busy: a free one of the zone, a free one elsewhere, one with room, or it after all."""
         if len(all_) == 1:
             return chosen
-        found = [i for i in near if i.in_flight < i.free]
+        found = self._free(near)
         if not found and len(all_) > len(near):
-            found = [i for i in all_ if i.in_flight < i.free]
-        if not found and chosen.in_flight >= chosen.full:
+            found = self._free(all_)
+        if not found and (chosen.in_flight >= chosen.full or self.own is not None):
             found = [i for i in near if i.in_flight < i.full] or [i for i in all_ if i.in_flight < i.full]
+            found = self._in_shortest_line(found)
         return self._balancer.choose(strategy, found) if found else chosen
+
+    def _free(self, instances: list[C]) -> list[C]:
+        """Those in which a call would not have to wait."""
+        own, limit = self.own, self.policy.concurrency
+        if own is None or limit is None:
+            return [i for i in instances if i.in_flight < i.free]
+        return [i for i in instances if i.in_flight < i.free and own.get(i, 0) < limit]
+
+    def _in_shortest_line(self, instances: list[C]) -> list[C]:
+        """Those with the fewest calls of this Agent, when its own limit is what makes them wait."""
+        own = self.own
+        if own is None or not instances:
+            return instances
+        shortest = min([own.get(i, 0) for i in instances])
+        return [i for i in instances if own.get(i, 0) == shortest]
 
     def able(self, strategy: Strategy, key: str, tried: tuple[C, ...], now: float) -> list[C]:
         """Those that may get the call: not tried, with a circuit that lets it, not asking to be left alone.
@@ -186,6 +207,20 @@ class Pool(Generic[C]):
         return max(0.001, min(waits, default=PROBE_RETRY_S))
 
     # What comes of it
+
+    def began(self, instance: C) -> None:
+        """Count an attempt; to be told while `own` is not None."""
+        assert self.own is not None
+        self.own[instance] = self.own.get(instance, 0) + 1
+
+    def ended(self, instance: C) -> None:
+        """An attempt is over; one that began before the Agent had a limit was not counted, and is not now."""
+        assert self.own is not None
+        count = self.own.get(instance, 0)
+        if count > 1:
+            self.own[instance] = count - 1
+        else:
+            self.own.pop(instance, None)
 
     def probe(self, instance: C) -> Breaker | None:
         """Say that an attempt begins. Returns the breaker that let it through as a probe, for `record`."""

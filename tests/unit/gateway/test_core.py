@@ -460,6 +460,20 @@ async def test_calls_stay_in_the_gateways_zone(core: Core) -> None:
     assert {(await request(core)).instance for _ in range(20)} == {"near"}
 
 
+async def test_an_agent_with_a_small_limit_uses_the_other_zone_while_its_own_is_busy() -> None:
+    core = make_core(concurrency=1)
+    near, far = FakeInstance(core, "near", silent), FakeInstance(core, "far", echo)
+    await turns()
+    core.set_zones({"near": "a", "far": "b"}, own="a")
+    waiting = asyncio.ensure_future(request(core))
+    await turns()
+    assert [(await request(core)).instance for _ in range(5)] == ["far"] * 5
+    waiting.cancel()
+    await turns()
+    near.script = echo
+    assert (await request(core)).instance == "near"
+
+
 async def test_an_instance_of_a_node_with_weight_zero_gets_no_weighted_calls(core: Core) -> None:
     core.set_directory([policy(strategy=Strategy.WEIGHTED_RANDOM, nodes=None)])
     FakeInstance(core, "a", echo)

@@ -115,9 +115,16 @@ class Calls(RuleBasedStateMachine):
         idempotent=st.booleans(),
         per_try=st.sampled_from([None, 0.5]),
         failures=st.integers(1, 3),
+        concurrency=st.sampled_from([None, 1]),
     )
     def declare(
-        self, strategy: Strategy, affinity: KeyAffinity, idempotent: bool, per_try: float | None, failures: int
+        self,
+        strategy: Strategy,
+        affinity: KeyAffinity,
+        idempotent: bool,
+        per_try: float | None,
+        failures: int,
+        concurrency: int | None,
     ) -> None:
         self.policy = AgentPolicy(
             namespace="default",
@@ -128,6 +135,7 @@ class Calls(RuleBasedStateMachine):
             timeout_s=3.0,
             retries=RetryPolicy(per_try_timeout_s=per_try, idempotent=idempotent),
             breaker=BreakerPolicy(failures, 2.0, 2),
+            concurrency=concurrency,
         )
         self.core.set_directory([self.policy])
 
@@ -304,6 +312,7 @@ class Calls(RuleBasedStateMachine):
             assert far.peer.calls == {}
         for route in core.table.routes.values():
             assert all(breaker.probes == 0 for breaker in route.breakers.values())
+            assert not route.own
 
     def _wait_out(self) -> None:
         """After the longest deadline every call has ended, and whoever still listens was told once."""

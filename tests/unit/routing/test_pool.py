@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,6 +36,18 @@ def fail(pool: Pool[Fake], instance: Fake, times: int = 2, now: float = 0.0, ret
         pool.record(instance, Outcome.FAILURE, pool.probe(instance), retry_after_s, now)
 
 
+def begin(pool: Pool[Fake], instance: Fake) -> None:
+    instance.in_flight += 1
+    if pool.own is not None:
+        pool.began(instance)
+
+
+def end(pool: Pool[Fake], instance: Fake) -> None:
+    instance.in_flight -= 1
+    if pool.own is not None:
+        pool.ended(instance)
+
+
 # Zones
 
 
@@ -61,6 +74,44 @@ def test_a_full_zone_gives_way_to_one_with_room_in_its_queues() -> None:
 @pytest.mark.parametrize("zone", ["", "nowhere"])
 def test_without_instances_in_the_zone_all_count(zone: str) -> None:
     assert chosen(make_pool([Fake("i", zone="a"), Fake("j", zone="b")], zone=zone)) == {"i", "j"}
+
+
+def test_a_zone_that_is_busy_by_the_agents_own_limit_spills_over() -> None:
+    near, far = Fake("near", zone="a"), Fake("far", zone="b")
+    pool = make_pool([near, far], zone="a", concurrency=1)
+    assert chosen(pool) == {"near"}
+    begin(pool, near)
+    assert chosen(pool) == {"far"}
+    begin(pool, far)
+    assert chosen(pool) == {"near"}  # all are busy: the own zone queues
+    end(pool, near)
+    assert chosen(pool) == {"near"}
+
+
+def test_calls_beyond_the_agents_own_limit_wait_in_the_shortest_line() -> None:
+    i, j = Fake("i"), Fake("j", in_flight=10)  # j is busy with another Agent, for which there is room
+    pool = make_pool([i, j], concurrency=2)
+    for _ in range(4):
+        begin(pool, i)
+    for _ in range(2):
+        begin(pool, j)
+    assert chosen(pool) == {"j"}
+
+
+def test_an_agents_limit_may_come_and_go_under_way() -> None:
+    instance, other = make_fakes(2)
+    pool = make_pool([instance, other])
+    begin(pool, instance)
+    pool.update(replace(pool.policy, concurrency=1), [instance, other], "")
+    begin(pool, instance)
+    assert chosen(pool) == {"i1"}
+    end(pool, instance)
+    end(pool, instance)  # this one began before anybody counted
+    begin(pool, instance)
+    assert chosen(pool) == {"i1"}
+    pool.update(replace(pool.policy, concurrency=None), [instance, other], "")
+    end(pool, instance)
+    assert chosen(pool) == {"i0", "i1"}
 
 
 # Load
