@@ -68,8 +68,8 @@ class AgentPolicy:
     """One Agent as the gateway routes to it.
 
     nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
-    hash_header: whose value a consistent hash hashes instead of the key. concurrency: of the Agent in one instance, within
-    the instance's own; None: no other limit.
+    hash_header: whose value a consistent hash hashes instead of the key. concurrency: of the Agent in one instance,
+    within the instance's own; None: no other limit.
     """
 
     namespace: str

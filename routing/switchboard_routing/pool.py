@@ -31,8 +31,8 @@ class Pool(Generic[C]):
 
     on_change: told of each circuit that opens, turns half-open or closes. calls: of the Agent so far, counted by the
     owner; they fill the retry budget. breakers: of instances that failed lately, and of no others: an empty mapping
-    means that every circuit is closed. own: the Agent's calls under way per instance, of an Agent with a limit of its own;
-    of others None, and nobody counts.
+    means that every circuit is closed. own: the Agent's calls under way per instance, of an Agent with a limit of its
+    own; of others None, and nobody counts.
     """
 
     __slots__ = (

@@ -462,7 +462,7 @@ async def test_calls_stay_in_the_gateways_zone(core: Core) -> None:
 
 async def test_an_agent_with_a_small_limit_uses_the_other_zone_while_its_own_is_busy() -> None:
     core = make_core(concurrency=1)
-    near, far = FakeInstance(core, "near", silent), FakeInstance(core, "far", echo)
+    near, _ = FakeInstance(core, "near", silent), FakeInstance(core, "far", echo)
     await turns()
     core.set_zones({"near": "a", "far": "b"}, own="a")
     waiting = asyncio.ensure_future(request(core))
