@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from switchboard_runtime.dialing import Dialer
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_runtime.usage import read_usage
 from switchboard_sidecar.admission import DEFAULT_CONCURRENCY, DEFAULT_QUEUE_LENGTH
 from switchboard_sidecar.assignments import is_newer, watch_file
 from switchboard_sidecar.delivery import Deliverer
-from switchboard_sidecar.dialing import Dialer
 from switchboard_sidecar.drain import Drainer
 from switchboard_sidecar.hosts import HostServer
 from switchboard_sidecar.links import Links

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sidecar_ends import until
 
-from switchboard_sidecar.dialing import BACKOFF_MOST_S, Dialer, backoff_s, resolve
+from switchboard_runtime.dialing import BACKOFF_MOST_S, Dialer, backoff_s, resolve
 
 
 class Replicas:

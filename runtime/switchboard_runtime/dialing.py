@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from random import Random
 from typing import Final
 
-log = logging.getLogger("sidecar.dialing")
+log = logging.getLogger("switchboard.dialing")
 
 # New replicas are met within seconds; thousands of sidecars still ask the DNS less than once a second each
 RESOLVE_S: Final = 3.0
