@@ -30,6 +30,11 @@ class Load:
     messages_per_second: float
     samples: tuple[tuple[float, int], ...]  # (when, messages), the oldest first
 
+    @property
+    def work(self) -> int:
+        """Messages that it has and has not answered."""
+        return self.in_flight + self.queued
+
 
 def fold_load(former: Load | None, said: pb.Load, now: float) -> Load:
     """The load after a heartbeat; a counter that went back is a sidecar that began anew."""

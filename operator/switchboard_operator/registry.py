@@ -42,7 +42,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One instance as its sidecar describes it. `heard`: when it last spoke; `load`: None until its first heartbeat."""
+    """One instance as its sidecar describes it. `heard`: when it last spoke; `load`: None until its first heartbeat.
+
+    `worked`: when it last had a message; its introduction counts as one.
+    """
 
     pool: Pool
     instance: str
@@ -58,6 +61,7 @@ class Record:
     next_activity: str = "Idle"
     next_since: float = 0.0
     load: Load | None = None
+    worked: float = 0.0
 
 
 def introduce(hello: Hello, now: float) -> Record:
@@ -72,11 +76,14 @@ def introduce(hello: Hello, now: float) -> Record:
         agents=read_hosted(hello.hosted),
         generation=hello.hosted.generation,
         next_since=now,
+        worked=now,
     )
 
 
 def fold(record: Record, beat: Heartbeat, now: float) -> Record:
     """The record after a heartbeat."""
+    load = fold_load(record.load, beat.load, now)
+    is_idle = record.load is not None and not load.work and load.messages == record.load.messages
     return _with_activity(
         replace(
             record,
@@ -85,7 +92,8 @@ def fold(record: Record, beat: Heartbeat, now: float) -> Record:
             draining=beat.draining,
             generation=max(beat.generation, beat.hosted.generation),
             agents=read_hosted(beat.hosted) if beat.HasField("hosted") else record.agents,
-            load=fold_load(record.load, beat.load, now),
+            load=load,
+            worked=record.worked if is_idle else now,
         ),
         _activity_of(record, beat),
         now,

@@ -13,7 +13,8 @@ from grpc import aio
 from switchboard_wire import names
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
-from switchboard_wire.limits import CHANNEL_OPTIONS
+from switchboard_wire.limits import REGISTRY_CHANNEL_OPTIONS
+from switchboard_wire.streams import open_channel
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.registry")
@@ -23,13 +24,6 @@ _EOF: Any = aio.EOF  # type: ignore[attr-defined]
 FIRST_INTERVAL_S: Final = 2.0
 # Heartbeats spread over a tenth of the interval, so that a thousand sidecars started together drift apart
 JITTER: Final = 0.1
-# An operator sends next to nothing, so only HTTP/2 pings can show that it was cut off silently
-_OPTIONS: Final = [
-    *CHANNEL_OPTIONS,
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-]
 
 
 class RegistryOwner(Protocol):
@@ -70,7 +64,7 @@ class Registry:
 
     async def connect(self, address: str) -> bool:
         """Hold one stream until it breaks. True when the operator had registered this instance."""
-        channel: Any = aio.insecure_channel(address, options=_OPTIONS)
+        channel: Any = open_channel(address, REGISTRY_CHANNEL_OPTIONS)
         call = channel.stream_stream(
             names.REGISTRY_METHOD,
             request_serializer=registry_pb2.Report.SerializeToString,

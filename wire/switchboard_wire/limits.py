@@ -32,6 +32,13 @@ CHANNEL_OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5000),
 ]
+# Towards an operator, which sends next to nothing: only HTTP/2 pings can show that it was cut off silently
+REGISTRY_CHANNEL_OPTIONS: Final[list[tuple[str, int]]] = [
+    *CHANNEL_OPTIONS,
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+]
 SERVER_OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -1,7 +1,7 @@
 """Pumps between a peer and a gRPC stream of bytes: one writer, one reader, a ping from either end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -101,6 +101,6 @@ def stream_service(methods: dict[str, StreamHandler]) -> list[Any]:
     return [grpc.method_handlers_generic_handler(service, found) for service, found in services.items()]
 
 
-def open_channel(address: str) -> aio.Channel:
-    """A plain-text channel for one address; `unix:PATH` for a socket."""
-    return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_channel(address: str, options: Sequence[tuple[str, int]] = CHANNEL_OPTIONS) -> aio.Channel:
+    """A plain-text channel for one address; `unix:PATH` for a socket. Every stream of ours is dialled through here."""
+    return aio.insecure_channel(address, options=options)
