@@ -1,17 +1,17 @@
 """The gateway's end of the links: instances come, announce what they host, call and go."""
 
+import asyncio
 import logging
-from typing import Any
-
-from grpc import StatusCode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import PROTOCOL
-from switchboard_wire.names import LINK_METHOD
+from switchboard_wire.names import LINK_SERVICE
 from switchboard_wire.peer import Peer
-from switchboard_wire.streams import StreamHandler, run_stream
+from switchboard_wire.sockets import SocketPeer, run_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway.links")
@@ -92,17 +92,37 @@ def _take_capacity(instance: Instance, hello: pb.Hello) -> None:
         instance.concurrency, instance.queue = max(1, hello.capacity.concurrency), hello.capacity.queue
 
 
-def link_methods(core: Core, name: str) -> dict[str, StreamHandler]:
-    """The methods of the links port. name: this replica's, for the sidecar's log."""
+class LinkServer:
+    """Takes links. name: this replica's, for the sidecar's log."""
 
-    async def link(_: Any, context: Any) -> None:
-        events = Link(core)
-        peer = Peer(events, dialled=False, label=context.peer())
-        hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=name)
+    def __init__(self, core: Core, name: str) -> None:
+        self._core = core
+        self._name = name
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def serve(self, host: str, port: int) -> AsyncIterator[int]:
+        """Listen while open, then end every link; yields the port. Raises OSError when it is taken."""
+        try:
+            async with serve_tcp(host, port, self._accept) as bound:
+                yield bound
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, service: str, peer: SocketPeer) -> Link | None:
+        if service != LINK_SERVICE:
+            return None
+        peer.label = peer.remote
+        hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=self._name)
         peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
-        reason = await run_stream(peer, context)
-        log.debug("link ended", extra={"reason": reason})
-        if reason.startswith("not a batch"):
-            await context.abort(StatusCode.INVALID_ARGUMENT, reason)
+        task = asyncio.ensure_future(self._run(peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return Link(self._core)
 
-    return {LINK_METHOD: link}
+    @staticmethod
+    async def _run(peer: SocketPeer) -> None:
+        reason = await run_socket(peer)
+        log.debug("link ended", extra={"from": peer.label, "reason": reason})

@@ -9,14 +9,13 @@ from typing import Any
 from grpc import aio
 
 from switchboard_gateway.core import Core
-from switchboard_gateway.links import link_methods
+from switchboard_gateway.links import LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.rest import serve_rest
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire.limits import SERVER_OPTIONS
-from switchboard_wire.streams import stream_service
 
 log = logging.getLogger("switchboard.gateway")
 
@@ -43,8 +42,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             return "the gateway stops" if stop.is_set() else directory_readiness()
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
-        links = stream_service(link_methods(core, settings.instance))
-        await enter(_grpc(f"{settings.bind}:{settings.links_port}", links))
+        await enter(LinkServer(core, settings.instance).serve(settings.bind, settings.links_port))
         await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core).handler()]))
         await enter(serve_rest(core, settings.bind, settings.http_port))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}

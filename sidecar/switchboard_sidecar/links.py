@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from switchboard_sidecar.hosts import check_protocol
 from switchboard_sidecar.outbound import least_loaded
 from switchboard_wire import names
 from switchboard_wire.peer import Peer
-from switchboard_wire.streams import open_channel, run_stream
+from switchboard_wire.sockets import SocketPeer, dial_tcp, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.links")
@@ -39,7 +39,7 @@ class Link:
         self.address = address
         self.greeted = False
         self.leaving = False
-        self.peer = Peer(self, dialled=True, label=f"gateway {address}")
+        self.peer = SocketPeer(self, dialled=True, label=f"gateway {address}")
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         self._owner.on_open(peer, frame)
@@ -90,18 +90,18 @@ class Links:
     async def connect(self, address: str) -> bool:
         """Hold one link until it breaks. True when the gateway had greeted."""
         link = Link(self._owner, address, self.on_peers)
-        channel: Any = open_channel(address)  # its stubs know nothing of raw bytes and of grpc's defaults
-        stream = channel.stream_stream(names.LINK_METHOD)()
         link.peer.send(pb.Frame(kind=pb.HELLO, hello=self._owner.hello()))
         if self._goaway is not None:
             link.peer.send(_goaway(self._goaway))
         self._links[address] = link
         try:
-            reason = await run_stream(link.peer, stream, self._owner.load)
+            await dial_tcp(address, names.LINK_SERVICE, link.peer)
+            reason = await run_socket(link.peer, self._owner.load)
+        except OSError as error:
+            reason = str(error) or type(error).__name__
         finally:
             del self._links[address]
-            stream.cancel()
-            await channel.close()
+            link.peer.end("not connected any more")  # calls that were opened here before it broke
         log.log(
             logging.INFO if link.greeted else logging.DEBUG, "link lost", extra={"address": address, "reason": reason}
         )

@@ -19,9 +19,8 @@ from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import SERVER_OPTIONS
-from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket
-from switchboard_wire.streams import run_stream, stream_service
+from switchboard_wire.peer import Peer, PeerEvents
+from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
 
 PATIENCE_S = 20.0
@@ -59,22 +58,22 @@ def write_assignments(path: Path, *agents: pb.Assignment, **fields: Any) -> None
 
 
 class FakeGateway:
-    """Serves Links/Link. `peer` is the newest link; calls of the host go to `answer`."""
+    """Serves links. `peer` is the newest link; calls of the host go to `answer`."""
 
     def __init__(self) -> None:
         self.hellos: list[pb.Hello] = []
         self.hosted: list[pb.Hosted] = []
         self.controls: list[pb.Frame] = []
-        self.peers: list[Peer] = []
+        self.peers: list[SocketPeer] = []
         self.opened: list[IncomingCall] = []
         self.answer: Answer | None = echo
         self.greets = True
         self.address = ""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: aio.Server | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._serving = contextlib.AsyncExitStack()
 
     @property
-    def peer(self) -> Peer:
+    def peer(self) -> SocketPeer:
         return self.peers[-1]
 
     @property
@@ -84,22 +83,24 @@ class FakeGateway:
         return {agent.name for agent in hosted.agents if agent.state == pb.HOSTED_READY}
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
-        self._server = aio.server(options=SERVER_OPTIONS)
-        self._server.add_generic_rpc_handlers(tuple(stream_service({names.LINK_METHOD: self._link})))
-        port = self._server.add_insecure_port(address)
-        await self._server.start()
-        self.address = f"127.0.0.1:{port}"
+        host, _, port = address.rpartition(":")
+        self.address = f"{host}:{await self._serving.enter_async_context(serve_tcp(host, int(port), self._accept))}"
 
     async def stop(self) -> None:
-        if self._server is not None:
-            await self._server.stop(None)
+        await self._serving.aclose()
+        for peer in list(self.peers):
+            peer.end("stopped")
 
-    async def _link(self, _: Any, context: Any) -> None:
-        peer = Peer(self, dialled=False, label="the sidecar")
+    def _accept(self, service: str, peer: SocketPeer) -> PeerEvents | None:
+        assert service == names.LINK_SERVICE
+        peer.label = "the sidecar"
         self.peers.append(peer)
         if self.greets:
             peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=1, protocol_max=1, gateway="g")))
-        await run_stream(peer, context)
+        task = asyncio.ensure_future(run_socket(peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return self
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         call = IncomingCall(peer, frame)
@@ -118,7 +119,7 @@ class FakeGateway:
             self.hosted.append(frame.hosted)
 
     def on_lost(self, peer: Peer) -> None:
-        self.peers.remove(peer)
+        self.peers = [other for other in self.peers if other is not peer]
 
     async def call(self, type_: str = "echo", data: bytes = b"hi", **fields: Any) -> pb.Frame:
         """One unary call; returns the CLOSE. Raises SwitchboardError."""

@@ -66,10 +66,10 @@ SESSION_METHOD: Final = "/switchboard.v1.Gateway/Session"
 REQUEST_METHOD: Final = "/switchboard.v1.Gateway/Request"
 STREAM_METHOD: Final = "/switchboard.v1.Gateway/Stream"
 LIST_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/ListAgents"
-LINK_METHOD: Final = "/switchboard.internal.v1.Links/Link"
 REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
 
-# Services on the pod's unix socket
+# What a dialler of our own sockets asks for: LINK on LINKS_PORT, the others on the pod's unix socket
+LINK_SERVICE: Final = "link"  # a sidecar, or a gateway of the same release
 ATTACH_SERVICE: Final = "attach"  # a host
 DRAIN_SERVICE: Final = "drain"  # the sidecar's own preStop: one call, answered when the drain is over
 

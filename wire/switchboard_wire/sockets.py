@@ -1,14 +1,16 @@
-"""Streams of batches on a plain socket, for ends that share a machine: each batch after its length in four bytes.
+"""Streams of batches on a socket, unix or TCP with or without TLS: each batch after its length in four bytes.
 
-The host connection crosses no network and needs no HTTP/2, and a gRPC message costs its ends several turns of the loop:
-docs/adr/0006 has what the change brought. One writer serves all calls of a turn of the loop.
+Both ends are ours and need nothing of HTTP/2, and a gRPC message costs its ends several turns of the loop and a change
+of threads: docs/adr/0006 and 0007 have what it brought. One write serves all calls of a turn of the loop.
 
 The dialling end begins with one line, `switchboard/1 SERVICE`, so that a stranger is told apart at once.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,6 +21,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 PREFACE: Final = b"switchboard/1 "
 MAX_PREFACE_BYTES: Final = 64
+# A stranger that says nothing, or says it too slowly, is let go after this; also the limit of a TLS handshake
+PREFACE_WAIT_S: Final = 5.0
 _LENGTH: Final = 4
 
 # (service, the new peer) → its events; None: no such service here. The peer's owner keeps it alive by `run_socket`.
@@ -51,6 +55,12 @@ class SocketPeer(Peer):
         self.transport = transport
         self._writable = True
         self._flush()
+
+    @property
+    def remote(self) -> str:
+        """The IP address of the other end; empty on a unix socket, and once the socket is gone."""
+        found = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return str(found[0]) if isinstance(found, tuple) else ""
 
     def pause(self) -> None:
         """The socket is full; frames wait in the outbox."""
@@ -117,6 +127,24 @@ class _Listener(_Reader):
     def __init__(self, accept: Accept) -> None:
         super().__init__()
         self._accept = accept
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._patience = asyncio.get_running_loop().call_later(PREFACE_WAIT_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.peer is None and self._transport is not None:
+            self._transport.abort()
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def data_received(self, data: bytes) -> None:
         if self.peer is not None:
@@ -128,6 +156,7 @@ class _Listener(_Reader):
         if not PREFACE.startswith(line[: len(PREFACE)]) or len(line) > MAX_PREFACE_BYTES:
             self._transport.abort()
         elif found:
+            self._stop_waiting()
             self._begin(line[len(PREFACE) :].decode("ascii", "replace"), rest)
 
     def _begin(self, service: str, rest: bytes) -> None:
@@ -171,6 +200,14 @@ def receive_batches(peer: Peer, buffer: bytes) -> int:
     return used
 
 
+@dataclass(frozen=True, slots=True)
+class DialTls:
+    """How a dialler checks who answers. name: what the certificate must be for, whatever address was dialled."""
+
+    context: ssl.SSLContext
+    name: str
+
+
 @asynccontextmanager
 async def serve_socket(path: Path, accept: Accept, mode: int) -> AsyncIterator[None]:
     """Listen on a unix socket while open; an old socket file is replaced. mode: of the file."""
@@ -188,11 +225,39 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+@asynccontextmanager
+async def serve_tcp(host: str, port: int, accept: Accept, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Listen on a port while open; yields the port (of use with 0). Raises OSError when it is taken."""
+    patience_s = PREFACE_WAIT_S if tls is not None else None
+    server = await asyncio.get_running_loop().create_server(
+        lambda: _Listener(accept), host, port, ssl=tls, ssl_handshake_timeout=patience_s
+    )
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
 async def dial_socket(path: Path, service: str, events: PeerEvents, label: str = "") -> SocketPeer:
     """Connect to a unix socket. Raises OSError when nobody listens."""
     transport, reader = await asyncio.get_running_loop().create_unix_connection(_Reader, str(path))
+    return _begin(transport, reader, service, SocketPeer(events, dialled=True, label=label))
+
+
+async def dial_tcp(address: str, service: str, peer: SocketPeer, tls: DialTls | None = None) -> SocketPeer:
+    """Connect `peer` to `host:port`. Raises OSError when nobody answers within 5 s or its certificate is not right."""
+    host, _, port = address.rpartition(":")
+    context, name = (tls.context, tls.name) if tls is not None else (None, None)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PREFACE_WAIT_S):
+        transport, reader = await loop.create_connection(
+            _Reader, host.strip("[]"), int(port), ssl=context, server_hostname=name
+        )
+    return _begin(transport, reader, service, peer)
+
+
+def _begin(transport: asyncio.Transport, reader: _Reader, service: str, peer: SocketPeer) -> SocketPeer:
     transport.write(PREFACE + service.encode("ascii") + b"\n")
-    peer = SocketPeer(events, dialled=True, label=label)
     reader.peer = peer
     peer.attach(transport)
     return peer

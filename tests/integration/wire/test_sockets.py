@@ -1,15 +1,22 @@
-"""Peers on a real unix socket."""
+"""Peers on real sockets, unix and TCP."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
+from certificates import Certificate, make_certificate
 
+from switchboard_wire import sockets
 from switchboard_wire.calls import IncomingCall, Payload, call_unary
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_socket
+from switchboard_wire.sockets import DialTls, SocketPeer, dial_socket, dial_tcp, run_socket, serve_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return make_certificate(tmp_path)
 
 
 class Echo:
@@ -74,4 +81,43 @@ async def test_a_stranger_is_turned_away(tmp_path: Path, first: bytes) -> None:
         writer.write(first)
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
+        writer.close()
+
+
+async def test_calls_cross_tcp_under_tls_when_the_certificate_has_the_name(certificate: Certificate) -> None:
+    async with serve_tcp("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        peer = SocketPeer(Echo(), dialled=True)
+        await dial_tcp(f"127.0.0.1:{port}", "echo", peer, DialTls(certificate.client, certificate.name))
+        running = asyncio.ensure_future(run_socket(peer))
+        close = await call_unary(peer, pb.Open(), Payload(b"x" * 300_000))
+        assert len(close.data) == 300_000
+        assert peer.remote == "127.0.0.1"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_certificate_for_another_name_is_refused(certificate: Certificate) -> None:
+    async with serve_tcp("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        peer = SocketPeer(Echo(), dialled=True)
+        with pytest.raises(OSError, match=r"(?i)certificate"):
+            await dial_tcp(f"127.0.0.1:{port}", "echo", peer, DialTls(certificate.client, "another.name"))
+
+
+async def test_a_plain_dialler_gets_nothing_from_a_tls_port(certificate: Certificate) -> None:
+    async with serve_tcp("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        peer = SocketPeer(Echo(), dialled=True)
+        await dial_tcp(f"127.0.0.1:{port}", "echo", peer)
+        with pytest.raises(SwitchboardError):
+            await call_unary(peer, pb.Open(), Payload(b"x"))
+
+
+@pytest.mark.parametrize("said", [b"", b"switchboard/1 ec"])
+async def test_a_stranger_that_stays_silent_is_let_go(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "PREFACE_WAIT_S", 0.05)
+    async with serve_tcp("127.0.0.1", 0, accept_echo) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        async with asyncio.timeout(60):
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
         writer.close()
