@@ -38,6 +38,7 @@ from switchboard_kube.resources import (
     LEASES,
     NAMESPACES,
     PODS,
+    SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "LEASES",
     "NAMESPACES",
     "PODS",
+    "SECRETS",
     "SERVICES",
     "SERVICE_ACCOUNTS",
 ]

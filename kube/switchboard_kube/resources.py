@@ -16,5 +16,6 @@ HORIZONTAL_AUTOSCALERS: Final = Resource("autoscaling", "v2", "HorizontalPodAuto
 LEASES: Final = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 NAMESPACES: Final = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
 PODS: Final = Resource("", "v1", "Pod", "pods")
+SECRETS: Final = Resource("", "v1", "Secret", "secrets")
 SERVICES: Final = Resource("", "v1", "Service", "services")
 SERVICE_ACCOUNTS: Final = Resource("", "v1", "ServiceAccount", "serviceaccounts")
