@@ -103,15 +103,35 @@ def send(
 
 
 @cli.command(short_help="List the agents that a gateway knows.")
+@click.option("--type", "-t", "type_", metavar="TYPE", default="", help="Only agents of this type.")
 @click.option("--capability", "-c", metavar="NAME", default="", help="Only agents with this capability.")
+@click.option("--node", metavar="NAME", default="", help="Only agents of this AgentNode.")
+@click.option("--state", metavar="STATE", default="", help="Only Ready, Loading, Failed, Draining or Offline ones.")
+@click.option("--zone", metavar="ZONE", default="", help="Only agents with an instance in this zone.")
+@click.option("--watch", "-w", is_flag=True, help="Print the list anew whenever it changes, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one agent a line.")
 @_namespace
 @_gateway
-def agents(capability: str, as_json: bool, namespace: str, gateway: str) -> None:
+def agents(watch: bool, as_json: bool, gateway: str, type_: str, **filters: str) -> None:
     """List the agents that the gateway knows, with the instances that are ready for each."""
-    from switchboard_cli.calls import list_agents
+    from switchboard.listing import AgentFilter
+    from switchboard_cli.listing import list_agents
 
-    sys.exit(list_agents(gateway, namespace, capability, as_json))
+    wanted = AgentFilter(type=type_, **filters)  # type: ignore[typeddict-item]
+    sys.exit(list_agents(gateway, wanted, as_json=as_json, watch=watch))
+
+
+@cli.command(short_help="Show an agent with all of its instances.")
+@click.argument("type_", metavar="TYPE")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_namespace
+@_gateway
+def describe(type_: str, as_json: bool, namespace: str, gateway: str) -> None:
+    """Show the agents of a TYPE with what routing knows of their instances: state,
+    circuit, calls in flight, latency and weight, as one replica of the gateway sees them."""
+    from switchboard_cli.listing import describe_agent
+
+    sys.exit(describe_agent(gateway, type_, namespace, as_json))
 
 
 def main() -> None:

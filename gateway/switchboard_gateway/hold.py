@@ -85,6 +85,11 @@ class Hold(Generic[W]):
         self.remove(call)
         return call
 
+    def waiting(self, route: Route) -> tuple[int, int]:
+        """How many calls wait for one Agent, and their bytes."""
+        calls = [call for queue in self._queues.get(route, {}).values() for call in queue]
+        return len(calls), sum([self.calls[call] for call in calls])
+
     def routes(self) -> list[Route]:
         """The Agents for which calls wait."""
         return list(self._queues)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from switchboard_gateway.changes import Changes
 from switchboard_gateway.directory import Directory, TypeKey
 from switchboard_routing.balance import Rng
 from switchboard_routing.breaker import State
@@ -97,6 +98,7 @@ class Table:
         self._rng = rng
         self._on_circuit = on_circuit
         self.zone = ""
+        self.changes = Changes()  # of everything here but the instances' load
         self.declared = Directory()
         self.policies: dict[tuple[str, str], AgentPolicy] = {}
         self.routes: dict[tuple[str, str], Route] = {}
@@ -128,6 +130,7 @@ class Table:
         for key, route in self.routes.items():
             policy = self.policies[key]
             route.update(policy, [i for i in hosting.get(key, ()) if is_bound(policy, i)], self.zone)
+        self.changes.note()
 
     def _new_route(self, policy: AgentPolicy) -> Route:
         def on_change(instance: Instance, state: State) -> None:

@@ -2,24 +2,21 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from typing import Any, Final, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from switchboard_gateway.core import Client, Core
-from switchboard_gateway.listing import list_agents
+from switchboard_gateway.public_answers import abort, whole
+from switchboard_gateway.public_listing import ListingApi
 from switchboard_wire.calls import OutgoingCall, Payload, new_open
-from switchboard_wire.errors import ErrorValue, SwitchboardError, failure, name_of, row_of
-from switchboard_wire.limits import MAX_DATA_BYTES, MAX_MESSAGE_BYTES
+from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.streams import run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
-
-_STATUS: Final = {status.value[0]: status for status in grpc.StatusCode}
-ERROR_METADATA: Final = "switchboard-error-bin"  # the Error message, serialized
-CODE_METADATA: Final = "switchboard-code"
 
 
 class PublicApi:
@@ -27,6 +24,7 @@ class PublicApi:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._listing = ListingApi(core)
         self._local = core.attach_local("unary gRPC")
         self._prefix = f"{secrets.token_hex(8)}-"  # message ids of clients that give none
         self._counter = 0
@@ -39,7 +37,7 @@ class PublicApi:
                 "Session": grpc.stream_stream_rpc_method_handler(self._session),
                 "Request": grpc.unary_unary_rpc_method_handler(self._request),
                 "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
-                "ListAgents": grpc.unary_unary_rpc_method_handler(self._list),
+                **self._listing.methods(),
             },
         )
 
@@ -60,7 +58,7 @@ class PublicApi:
         try:
             if rest:
                 await call.send(rest, end=True)
-            return _whole(_answer(await call.result(), frame.open).SerializeToString())
+            return whole(_answer(await call.result(), frame.open), "call Stream for its pieces")
         except SwitchboardError as error:
             await abort(context, error.error)
         finally:
@@ -92,13 +90,6 @@ class PublicApi:
         payload = Payload(message.data, message.content_type, message.data_type)
         return new_open(opened, payload, end=True), payload.data[MAX_DATA_BYTES:]
 
-    async def _list(self, data: bytes, context: Any) -> bytes:
-        try:
-            request = api.ListAgentsRequest.FromString(data)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ListAgentsRequest")
-        return list_agents(self._core, request).SerializeToString()
-
 
 async def _read(data: bytes, context: Any) -> api.Message:
     try:
@@ -106,14 +97,6 @@ async def _read(data: bytes, context: Any) -> api.Message:
     except DecodeError:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a switchboard.v1.Message")
         raise
-
-
-def _whole(answer: bytes) -> bytes:
-    """The answer, if one gRPC message holds it. Raises PayloadTooLarge: grpc would only log a trace."""
-    if len(answer) > MAX_MESSAGE_BYTES:
-        text = f"the answer is over {MAX_MESSAGE_BYTES} bytes, the most of one gRPC message: call Stream for its pieces"
-        raise failure(pb.PAYLOAD_TOO_LARGE, text, delivered=pb.DELIVERED_YES)
-    return answer
 
 
 def _answer(close: pb.Frame, opened: pb.Open) -> api.Answer:
@@ -127,11 +110,3 @@ def _answer(close: pb.Frame, opened: pb.Open) -> api.Answer:
         headers=close.headers,
         message_id=opened.message_id,
     )
-
-
-async def abort(context: Any, error: ErrorValue) -> NoReturn:
-    """End a gRPC call with the status of the error table; the whole Error goes in the trailing metadata."""
-    status = _STATUS[row_of(error.code).grpc]
-    trailing = ((CODE_METADATA, name_of(error.code)), (ERROR_METADATA, error.to_wire().SerializeToString()))
-    await context.abort(status, error.message, trailing)
-    raise AssertionError("abort returned")

@@ -4,20 +4,19 @@ import asyncio
 import contextlib
 import os
 import secrets
-from typing import Any, Self
-
-import grpc
+from collections.abc import AsyncIterator
+from typing import Any, Self, Unpack
 
 from switchboard.caller import Caller
 from switchboard.composition import Composition
 from switchboard.connection import CONNECT_WAIT_S, Connection
+from switchboard.listing import AgentFilter, Listings
 from switchboard.options import CallOptions, Target, fill_open
 from switchboard_wire.deadlines import Deadlines
-from switchboard_wire.errors import ErrorValue, close_with, failure
+from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import PROTOCOL
-from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, LIST_AGENTS_METHOD, SESSION_METHOD
+from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, SESSION_METHOD
 from switchboard_wire.peer import Peer
-from switchboard_wire.streams import open_channel
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -37,7 +36,17 @@ class Client(Caller, Composition):
     waits for the session, which connects by itself, also again.
     """
 
-    __slots__ = ("_connection", "_counter", "_prefix", "_running", "_templates", "_timeout_s", "_wait_s", "address")
+    __slots__ = (
+        "_connection",
+        "_counter",
+        "_listings",
+        "_prefix",
+        "_running",
+        "_templates",
+        "_timeout_s",
+        "_wait_s",
+        "address",
+    )
 
     def __init__(
         self,
@@ -48,6 +57,7 @@ class Client(Caller, Composition):
     ) -> None:
         self._wait_s = connect_timeout_s
         self.address = address or os.environ.get(ENV_GATEWAY) or f"localhost:{GATEWAY_GRPC_PORT}"
+        self._listings = Listings(self.address, connect_timeout_s)
         self._timeout_s = timeout_s
         self._prefix = f"{secrets.token_hex(8)}-"
         self._counter = 0
@@ -66,19 +76,23 @@ class Client(Caller, Composition):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
 
-    async def agents(self, *, type: str = "", capability: str = "", namespace: str = "") -> list[api.AgentSummary]:
+    async def agents(self, **wanted: Unpack[AgentFilter]) -> list[api.AgentSummary]:
         """The agents that the gateway knows, by filter. Raises NodeUnavailable."""
-        request = api.ListAgentsRequest(namespace=namespace, type=type, capability=capability)
-        async with open_channel(self.address) as channel:
-            method = channel.unary_unary(
-                LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
-            )
-            try:
-                response = await method(request, timeout=self._wait_s)
-            except grpc.RpcError as error:
-                details = getattr(error, "details", lambda: "")()
-                raise failure(pb.NODE_UNAVAILABLE, f"{self.address} cannot be reached: {details}") from error
-        return list(response.agents)
+        return await self._listings.find(wanted)
+
+    async def describe(self, type: str, *, namespace: str = "") -> api.AgentTypeDescription:
+        """The Agents of one type and their instances: states, circuits, latencies, calls in flight, weights.
+
+        The numbers are those of the one replica that answers. Raises AgentNotFound, NodeUnavailable.
+        """
+        return await self._listings.describe(type, namespace)
+
+    def watch_agents(self, **wanted: Unpack[AgentFilter]) -> AsyncIterator[list[api.AgentSummary]]:
+        """The agents that the gateway knows, by filter: the list now, and anew whenever it has changed.
+
+        Who is slow gets the newest list, not every one. Raises NodeUnavailable when the gateway is not there at first.
+        """
+        return self._listings.watch(wanted)
 
     def _new_frame(self, target: Target, content_type: str, options: CallOptions) -> pb.Frame:
         if self._timeout_s is not None and "timeout_s" not in options:

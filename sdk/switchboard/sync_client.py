@@ -4,10 +4,11 @@ import asyncio
 import threading
 from concurrent.futures import Future
 from functools import partial
-from typing import Self
+from typing import Self, Unpack
 
 from switchboard.client import Client
 from switchboard.connection import CONNECT_WAIT_S
+from switchboard.listing import AgentFilter
 from switchboard.sync_caller import SyncCaller
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -56,7 +57,15 @@ class SyncClient(SyncCaller):
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
 
-    def agents(self, *, type: str = "", capability: str = "", namespace: str = "") -> list[api.AgentSummary]:
+    def agents(self, **wanted: Unpack[AgentFilter]) -> list[api.AgentSummary]:
         """The agents that the gateway knows, by filter. Raises NodeUnavailable."""
+        return self._run(self._open_client.agents(**wanted))
+
+    def describe(self, type: str, *, namespace: str = "") -> api.AgentTypeDescription:
+        """The Agents of one type and their instances, as one replica sees them. Raises AgentNotFound."""
+        return self._run(self._open_client.describe(type, namespace=namespace))
+
+    @property
+    def _open_client(self) -> Client:
         assert self._client is not None, "use it as a context: with SyncClient() as client"
-        return self._run(self._client.agents(type=type, capability=capability, namespace=namespace))
+        return self._client

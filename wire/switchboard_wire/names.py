@@ -66,6 +66,8 @@ SESSION_METHOD: Final = "/switchboard.v1.Gateway/Session"
 REQUEST_METHOD: Final = "/switchboard.v1.Gateway/Request"
 STREAM_METHOD: Final = "/switchboard.v1.Gateway/Stream"
 LIST_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/ListAgents"
+DESCRIBE_AGENT_METHOD: Final = "/switchboard.v1.Gateway/DescribeAgent"
+WATCH_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/WatchAgents"
 REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
 
 # What a dialler of our own sockets asks for: LINK on LINKS_PORT, the others on the pod's unix socket

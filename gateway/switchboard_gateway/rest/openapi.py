@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from switchboard_gateway.rest.openapi_schemas import SCHEMAS
 from switchboard_gateway.rest.problems import PROBLEM
+from switchboard_gateway.rest.reads import AGENT_FILTERS, INSTANCE_FILTERS
 from switchboard_wire.errors import ERROR_TABLE, name_of
 
 Node = dict[str, Any]
@@ -41,15 +42,16 @@ def build_openapi() -> Node:
 def _paths() -> list[tuple[str, Node]]:
     """The paths that exist with and without a namespace, without their prefix."""
     agent, capability = [_ref("Agent")], [_ref("Capability")]
-    filters = [_query(name, f"Only Agents with this {name}.") for name in ("type", "capability", "node")]
-    listing = _read("Agents", "AgentList", "listAgents") | {"parameters": filters}
+    listing = _read("Agents", "AgentList", "listAgents") | {
+        "parameters": [_query(name, f"Only Agents with this {name}.") for name in AGENT_FILTERS]
+    }
+    instances = _read("Who can answer for a type", "InstanceList", "listInstances") | {
+        "parameters": [_query(name, f"Only instances with this {name}.") for name in INSTANCE_FILTERS]
+    }
     return [
         ("/agents", {"get": listing}),
         ("/agents/{agent}", {"get": _read("The Agents of one type", "AgentType", "getAgent"), "parameters": agent}),
-        (
-            "/agents/{agent}/instances",
-            {"get": _read("Who can answer for a type", "InstanceList", "listInstances"), "parameters": agent},
-        ),
+        ("/agents/{agent}/instances", {"get": instances, "parameters": agent}),
         ("/agents/{agent}/execute", {"post": _execute("Call an agent", "executeAgent"), "parameters": agent}),
         (
             "/capabilities/{capability}/execute",

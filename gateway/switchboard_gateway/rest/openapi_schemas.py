@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
+from switchboard_gateway.listing import AGENT_STATES, INSTANCE_STATES
 from switchboard_gateway.rest.json_body import MAX_TIMEOUT_MS
+from switchboard_routing.breaker import State
 from switchboard_routing.policy import KeyAffinity, Strategy
 from switchboard_wire.errors import ERROR_TABLE, name_of
 
@@ -75,6 +77,8 @@ _PROBLEM = _object(
     optional=("retryAfterMs", "details"),
 )
 
+_AGENT_STATE: Final = _said(_choice(*AGENT_STATES), "The best of its instances'; Offline when there is none.")
+
 _SUMMARY = _object(
     {
         "namespace": _TEXT,
@@ -86,6 +90,7 @@ _SUMMARY = _object(
         "nodes": _said(_STRINGS, "AgentNodes."),
         "instancesReady": _said(_COUNT, "Instances that can answer now."),
         "strategy": _choice(*(strategy.value for strategy in Strategy)),
+        "state": _AGENT_STATE,
     }
 )
 
@@ -100,24 +105,35 @@ _AGENT = _object(
         },
         "nodes": _STRINGS,
         "instancesReady": _COUNT,
+        "state": _AGENT_STATE,
         "weight": _COUNT,
         "strategy": _choice(*(strategy.value for strategy in Strategy)),
         "keyAffinity": _choice(*(affinity.value for affinity in KeyAffinity)),
         "timeoutMs": _COUNT,
         "maxPayloadBytes": _COUNT,
         "idempotent": {"type": "boolean"},
+        "held": _said(_object({"calls": _COUNT, "bytes": _COUNT}), "What waits at this replica for an instance."),
+        "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
     }
 )
 
 _INSTANCE = _object(
     {
+        "agent": _said(_TEXT, "Name of the Agent that the rest is about."),
         "name": _TEXT,
         "node": _said(_TEXT, "AgentNode."),
         "zone": _TEXT,
-        "inFlight": _said(_COUNT, "Calls of this gateway that it has."),
+        "state": _choice(*INSTANCE_STATES),
+        "message": _said(_TEXT, "Why it failed."),
+        "inFlight": _said(_COUNT, "Calls of this gateway that it has, of all its Agents."),
+        "concurrency": _said(_COUNT, "Messages that it works on at once."),
         "latencyMs": _said(_NUMBER, "Moving average that follows a slower answer at once."),
+        "weight": _said(_NUMBER, "By load, of which balancing by weight makes use."),
+        "circuit": _choice(*(state.value for state in State)),
+        "nextAttemptMs": _said(_COUNT, "Until an open circuit is tried again."),
         "agents": _said(_STRINGS, "Names of the Agents that are ready there."),
-    }
+    },
+    optional=("message", "nextAttemptMs"),
 )
 
 _STATISTICS = _object(

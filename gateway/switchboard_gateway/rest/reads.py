@@ -6,13 +6,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from switchboard_gateway.core import Core
-from switchboard_gateway.instances import Instance, Route
-from switchboard_gateway.listing import instances_of, list_agents
+from switchboard_gateway.listing import INSTANCE_STATES, Listing, check_state, describe_type
 from switchboard_gateway.rest.json_body import invalid, is_text
-from switchboard_gateway.selection import unknown_type
 from switchboard_wire.v1 import gateway_pb2 as api
 
-_FILTERS: Final = ("type", "capability", "node")
+AGENT_FILTERS: Final = ("type", "capability", "node", "state", "zone")
+INSTANCE_FILTERS: Final = ("agent", "node", "state", "zone", "circuit")
 
 
 class Reads:
@@ -20,34 +19,33 @@ class Reads:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._listing = Listing(core.table)
 
     async def agents(self, request: web.Request) -> web.Response:
         """The Agents of one namespace that match every filter given."""
-        filters = {name: request.query[name] for name in request.query}
-        for name, value in filters.items():
-            if name not in _FILTERS:
-                raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(_FILTERS)} are")
-            if not is_text(value):
-                raise invalid(f"the query parameter {name} is not UTF-8")
-        found = list_agents(self._core, api.ListAgentsRequest(namespace=self._namespace(request), **filters))
-        return web.json_response({"agents": [describe_summary(agent) for agent in found.agents]})
+        filters = _read_filters(request, AGENT_FILTERS)
+        asked = api.ListAgentsRequest(namespace=self._namespace(request), **filters)
+        found = self._listing.find(asked, self._core.namespace)
+        return web.json_response({"agents": [describe_summary(agent) for agent in found.values()]})
 
     async def agent(self, request: web.Request) -> web.Response:
-        """The Agents of one type: more than one when they differ in version."""
-        namespace, type_, routes = self._routes(request)
+        """The Agents of one type with their instances: more than one when they differ in version."""
+        found = self._described(request)
         answer = {
-            "namespace": namespace,
-            "type": type_,
-            "instancesReady": len(instances_of(self._core, namespace, type_)),
-            "agents": [describe_route(route) for route in routes],
+            "namespace": found.namespace,
+            "type": found.type,
+            "instancesReady": found.instances_ready,
+            "agents": [describe_agent(agent) for agent in found.agents],
         }
         return web.json_response(answer)
 
     async def instances(self, request: web.Request) -> web.Response:
-        """The instances that can answer for one type, as this gateway sees them."""
-        namespace, type_, _ = self._routes(request)
-        found = instances_of(self._core, namespace, type_)
-        return web.json_response({"instances": [describe_instance(instance) for instance in found]})
+        """The instances that have an Agent of one type, as this gateway sees them, by filter."""
+        filters = _read_filters(request, INSTANCE_FILTERS)
+        check_state(filters.get("state", ""), INSTANCE_STATES)
+        found = [instance for agent in self._described(request).agents for instance in agent.instances]
+        chosen = [one for one in found if all(getattr(one, name) == value for name, value in filters.items())]
+        return web.json_response({"instances": [describe_instance(instance) for instance in chosen]})
 
     async def statistics(self, request: web.Request) -> web.Response:
         """Counts of one namespace, and of this gateway as a whole."""
@@ -62,12 +60,18 @@ class Reads:
             raise invalid("the path is not UTF-8")
         return namespace
 
-    def _routes(self, request: web.Request) -> tuple[str, str, list[Route]]:
-        namespace, type_ = self._namespace(request), request.match_info["agent"]
-        routes = self._core.table.by_type.get((namespace, type_))
-        if not routes:
-            raise unknown_type(self._core.table, namespace, type_)
-        return namespace, type_, routes
+    def _described(self, request: web.Request) -> api.AgentTypeDescription:
+        return describe_type(self._core, self._namespace(request), request.match_info["agent"])
+
+
+def _read_filters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:
+    filters = {name: request.query[name] for name in request.query}
+    for name, value in filters.items():
+        if name not in known:
+            raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(known)} are")
+        if not is_text(value):
+            raise invalid(f"the query parameter {name} is not UTF-8")
+    return filters
 
 
 def describe_summary(agent: api.AgentSummary) -> dict[str, Any]:
@@ -81,39 +85,52 @@ def describe_summary(agent: api.AgentSummary) -> dict[str, Any]:
         "nodes": list(agent.nodes),
         "instancesReady": agent.instances_ready,
         "strategy": agent.strategy,
+        "state": agent.state,
     }
 
 
-def describe_route(route: Route) -> dict[str, Any]:
-    policy = route.policy
+def describe_agent(agent: api.AgentDescription) -> dict[str, Any]:
     return {
-        "name": policy.name,
-        "version": policy.version,
-        "description": policy.description,
+        "name": agent.name,
+        "version": agent.version,
+        "description": agent.description,
         "capabilities": [
             {"name": found.name, "version": found.version, "description": found.description}
-            for found in policy.capabilities
+            for found in agent.capabilities
         ],
-        "nodes": sorted(policy.nodes or {instance.node for instance in route.instances}),
-        "instancesReady": len(route.instances),
-        "weight": policy.weight,
-        "strategy": policy.strategy.value,
-        "keyAffinity": policy.key_affinity.value,
-        "timeoutMs": int(policy.timeout_s * 1000),
-        "maxPayloadBytes": policy.max_payload_bytes,
-        "idempotent": policy.retries.idempotent,
+        "nodes": list(agent.nodes),
+        "instancesReady": agent.instances_ready,
+        "state": agent.state,
+        "weight": agent.weight,
+        "strategy": agent.strategy,
+        "keyAffinity": agent.key_affinity,
+        "timeoutMs": agent.timeout_ms,
+        "maxPayloadBytes": agent.max_payload_bytes,
+        "idempotent": agent.idempotent,
+        "held": {"calls": agent.held_calls, "bytes": agent.held_bytes},
+        "instances": [describe_instance(instance) for instance in agent.instances],
     }
 
 
-def describe_instance(instance: Instance) -> dict[str, Any]:
-    return {
+def describe_instance(instance: api.InstanceDescription) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "agent": instance.agent,
         "name": instance.name,
         "node": instance.node,
         "zone": instance.zone,
+        "state": instance.state,
         "inFlight": instance.in_flight,
-        "latencyMs": round(instance.latency_s * 1000, 3),
-        "agents": sorted(instance.hosted),
+        "concurrency": instance.concurrency,
+        "latencyMs": instance.latency_ms,
+        "weight": instance.weight,
+        "circuit": instance.circuit,
+        "agents": list(instance.agents),
     }
+    if instance.message:
+        found["message"] = instance.message
+    if instance.next_attempt_ms:
+        found["nextAttemptMs"] = instance.next_attempt_ms
+    return found
 
 
 def describe_statistics(core: Core, namespace: str) -> dict[str, Any]:

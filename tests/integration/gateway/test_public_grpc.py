@@ -11,10 +11,13 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 from rest_server import FakeInstance, echo, fails_with, hangs, make_policy
 
+from switchboard import AgentNotFound, Client, NodeUnavailable, ValidationFailed
+from switchboard.listing import AgentFilter
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
-from switchboard_gateway.public import CODE_METADATA, ERROR_METADATA, PublicApi
+from switchboard_gateway.public import PublicApi
+from switchboard_gateway.public_answers import CODE_METADATA, ERROR_METADATA
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
@@ -42,6 +45,9 @@ class Public:
 
     channel: Any
     fake: FakeInstance
+    core: Core
+    instance: Instance
+    address: str
 
     async def request(self, message: api.Message, timeout: float = PATIENCE_S) -> api.Answer:
         method = self.channel.unary_unary(names.REQUEST_METHOD, api.Message.SerializeToString, api.Answer.FromString)
@@ -58,7 +64,7 @@ async def public() -> AsyncIterator[Public]:
     core = Core("default", GatewayMetrics.create(CollectorRegistry()))
     fake = FakeInstance()
     link, _ = local_pair(FakeInstance(), fake)
-    instance = Instance(peer=link, namespace="default", node="writers", name="writers-1")
+    instance = Instance(peer=link, namespace="default", node="writers", name="writers-1", zone="a")
     core.add_instance(instance)
     overloaded = fails_with(ErrorValue(pb.OVERLOADED, "the queue is full", retry_after_ms=250))
     fake.handlers = {"echo": echo, "count": count, "long": long, "busy": overloaded, "silent": hangs}
@@ -69,7 +75,7 @@ async def public() -> AsyncIterator[Public]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Public(channel, fake)
+        yield Public(channel, fake, core, instance, f"127.0.0.1:{port}")
     await server.stop(None)
 
 
@@ -144,3 +150,79 @@ async def test_agents_are_listed_by_filter(public: Public) -> None:
     everything = await method(api.ListAgentsRequest())
     assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "long", "silent"]
     assert [agent.instances_ready for agent in (await method(api.ListAgentsRequest(type="echo"))).agents] == [1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"state": "Ready", "zone": "a"}, ["busy", "count", "echo", "long", "silent"]),
+        ({"state": "Offline"}, []),
+        ({"zone": "b"}, []),
+        ({"node": "writers", "type": "echo"}, ["echo"]),
+    ],
+)
+async def test_the_sdk_lists_by_state_and_zone(public: Public, wanted: AgentFilter, found: list[str]) -> None:
+    async with Client(public.address) as client:
+        assert [agent.name for agent in await client.agents(**wanted)] == found
+
+
+async def test_an_unknown_state_and_an_unknown_type_are_told_as_such(public: Public) -> None:
+    async with Client(public.address) as client:
+        with pytest.raises(ValidationFailed, match="Ready, Loading"):
+            await client.agents(state="ready")
+        with pytest.raises(AgentNotFound, match="there is busy"):
+            await client.describe("nobody")
+
+
+async def test_a_description_tells_of_instances_what_routing_knows(public: Public) -> None:
+    async with Client(public.address) as client:
+        asked = asyncio.ensure_future(client.request("silent", "x"))
+        async with asyncio.timeout(PATIENCE_S):
+            while not public.fake.seen:
+                await asyncio.sleep(0.005)
+        described = await client.describe("silent")
+        asked.cancel()
+    assert (described.type, described.instances_ready) == ("silent", 1)
+    [agent] = described.agents
+    assert (agent.state, agent.strategy, agent.held_calls) == ("Ready", "LeastConnections", 0)
+    [instance] = agent.instances
+    assert (instance.name, instance.state, instance.zone, instance.circuit) == ("writers-1", "Ready", "a", "closed")
+    assert (instance.in_flight, instance.concurrency, instance.weight > 0) == (1, 16, True)
+
+
+async def test_a_watch_gives_the_list_and_then_what_it_has_become(public: Public) -> None:
+    async with Client(public.address) as client, asyncio.timeout(PATIENCE_S):
+        lists = client.watch_agents()
+        first = await anext(lists)
+        assert [agent.name for agent in first] == ["busy", "count", "echo", "long", "silent"]
+        public.instance.draining = True
+        public.core.instances_changed()
+        drained = await anext(lists)
+        assert {agent.state for agent in drained} == {"Draining"}
+        public.core.set_directory([make_policy("echo")])
+        while [agent.name for agent in await anext(lists)] != ["echo"]:
+            pass
+
+
+async def test_a_watcher_that_does_not_read_gets_the_newest_state_and_nobody_waits_for_it(public: Public) -> None:
+    method = public.channel.unary_stream(
+        names.WATCH_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.AgentsUpdate.FromString
+    )
+    slow = method(api.ListAgentsRequest())
+    async with asyncio.timeout(PATIENCE_S):
+        first = await slow.read()
+        assert (first.complete, len(first.changed)) == (True, 5)
+        for number in range(200):
+            description = f"{number} " + "x" * 20_000
+            public.core.set_directory([make_policy("echo", description=description)])
+            await asyncio.sleep(0.001)
+        assert (await public.request(message("echo"))).data == b"hello"
+        while not any(agent.description.startswith("199 ") for agent in (await slow.read()).changed):
+            pass
+    slow.cancel()
+
+
+async def test_a_watch_of_a_gateway_that_is_not_there_says_so() -> None:
+    async with Client("127.0.0.1:1", connect_timeout_s=5) as nowhere:
+        with pytest.raises(NodeUnavailable):
+            await anext(nowhere.watch_agents())

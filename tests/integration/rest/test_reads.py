@@ -1,17 +1,18 @@
 """What the gateway knows, and that it says so in the shape that it promises."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from rest_server import Rest, echo, fails_with, make_policy
+from rest_server import Rest, echo, eventually, fails_with, make_policy
 
 from switchboard_gateway.rest import build_app
 from switchboard_gateway.rest.app import routes_of
 from switchboard_gateway.rest.openapi import build_openapi
-from switchboard_routing.policy import Capability
+from switchboard_routing.policy import BreakerPolicy, Capability
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -69,6 +70,10 @@ async def test_the_document_has_every_route_and_no_other(rest: Rest) -> None:
         ("?node=drafters", ["draft"]),
         ("?node=writers&capability=repeat&type=echo", ["echo"]),
         ("?type=echo&node=drafters", []),
+        ("?state=Ready", ["echo"]),
+        ("?state=Offline", ["draft"]),
+        ("?zone=a", ["echo"]),
+        ("?zone=b", []),
     ],
 )
 async def test_agents_are_listed_by_filter(rest: Rest, inside: str, query: str, names: list[str]) -> None:
@@ -102,8 +107,47 @@ async def test_instances_of_a_type(rest: Rest) -> None:
     found = await get(rest, "/api/v1/agents/echo/instances")
     check_shape(found, "InstanceList")
     assert found["instances"] == [
-        {"name": "writers-1", "node": "writers", "zone": "a", "inFlight": 0, "latencyMs": 0.0, "agents": ["echo"]}
+        {
+            "agent": "echo",
+            "name": "writers-1",
+            "node": "writers",
+            "zone": "a",
+            "state": "Ready",
+            "inFlight": 0,
+            "concurrency": 16,
+            "latencyMs": 0.0,
+            "weight": 2.5,
+            "circuit": "closed",
+            "agents": ["echo"],
+        }
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("?state=Ready&zone=a", 1), ("?state=Draining", 0), ("?zone=b", 0), ("?circuit=open", 0), ("?agent=echo", 1)],
+)
+async def test_instances_are_listed_by_filter(rest: Rest, query: str, count: int) -> None:
+    host_three(rest)
+    assert len((await get(rest, f"/api/v1/agents/echo/instances{query}"))["instances"]) == count
+
+
+async def test_a_circuit_and_what_waits_are_told(rest: Rest) -> None:
+    fails_once = BreakerPolicy(consecutive_failures=1)
+    failing = fails_with(ErrorValue(pb.PROCESSING_ERROR, "no", delivered=pb.DELIVERED_YES))
+    rest.host(make_policy("bad", breaker=fails_once), failing)
+    rest.host(make_policy("away"), None)
+    async with rest.client.post(f"{rest.url}/api/v1/agents/bad/execute", json={"input": 1}) as response:
+        assert response.status == 500
+    waiting = asyncio.ensure_future(rest.client.post(f"{rest.url}/api/v1/agents/away/execute", json={"input": "four"}))
+    await eventually(lambda: len(rest.core.held) == 1)
+    bad, away = [(await get(rest, f"/api/v1/agents/{name}")) for name in ("bad", "away")]
+    waiting.cancel()
+    check_shape(bad, "AgentType")
+    [instance] = bad["agents"][0]["instances"]
+    assert instance["circuit"] == "open"
+    assert 0 < instance["nextAttemptMs"] <= 30_000
+    assert (away["agents"][0]["state"], away["agents"][0]["held"]) == ("Offline", {"calls": 1, "bytes": 4})
 
 
 async def test_statistics_count_calls_by_code(rest: Rest) -> None:
@@ -139,12 +183,21 @@ async def test_an_unknown_type_lists_those_that_there_are(rest: Rest, path: str)
 
 
 async def test_an_unknown_filter_is_refused(rest: Rest) -> None:
-    async with rest.client.get(rest.url + "/api/v1/agents?zone=a") as response:
+    async with rest.client.get(rest.url + "/api/v1/agents?colour=a") as response:
         found = await response.json()
     assert (response.status, found["detail"]) == (
         400,
-        "the query parameter 'zone' is not known: type, capability, node are",
+        "the query parameter 'colour' is not known: type, capability, node, state, zone are",
     )
+
+
+@pytest.mark.parametrize("path", ["/api/v1/agents", "/api/v1/agents/echo/instances"])
+async def test_a_state_that_there_is_none_of_is_refused(rest: Rest, path: str) -> None:
+    host_three(rest)
+    async with rest.client.get(f"{rest.url}{path}?state=ready") as response:
+        found = await response.json()
+    assert (response.status, found["code"]) == (400, "VALIDATION_FAILED")
+    assert "Ready, Loading, Failed, Draining" in found["detail"]
 
 
 async def test_a_gateway_that_leaves_sends_its_clients_elsewhere(rest: Rest) -> None:

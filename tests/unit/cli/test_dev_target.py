@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from switchboard_cli.calls import format_table
 from switchboard_cli.dev_feed import describe
 from switchboard_cli.dev_target import (
     CodeTarget,
@@ -15,6 +14,7 @@ from switchboard_cli.dev_target import (
     find_target,
     read_http_target,
 )
+from switchboard_cli.listing import format_table
 
 AGENT = "from switchboard import agent\n\n@agent\nasync def f(text: str) -> str:\n    return text\n"
 

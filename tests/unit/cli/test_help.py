@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from switchboard_cli import main
 
 
-@pytest.mark.parametrize("arguments", [[], ["dev"], ["send"], ["agents"]], ids=lambda found: " ".join(found) or "all")
+@pytest.mark.parametrize(
+    "arguments", [[], ["dev"], ["send"], ["agents"], ["describe"]], ids=lambda found: " ".join(found) or "all"
+)
 def test_help_fits_in_80_columns(arguments: list[str]) -> None:
     result = CliRunner().invoke(main.cli, [*arguments, "--help"], terminal_width=80)
     assert result.exit_code == 0

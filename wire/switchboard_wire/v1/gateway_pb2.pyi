@@ -117,11 +117,17 @@ class ListAgentsRequest(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     CAPABILITY_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """empty: the gateway's default"""
     type: _builtins.str
     capability: _builtins.str
     node: _builtins.str
+    state: _builtins.str
+    """of the Agent: see AgentSummary"""
+    zone: _builtins.str
+    """of one of its instances"""
     def __init__(
         self,
         *,
@@ -129,10 +135,12 @@ class ListAgentsRequest(_message.Message):
         type: _builtins.str = ...,
         capability: _builtins.str = ...,
         node: _builtins.str = ...,
+        state: _builtins.str = ...,
+        zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "namespace", b"namespace", "node", b"node", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "namespace", b"namespace", "node", b"node", "state", b"state", "type", b"type", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,6 +159,7 @@ class AgentSummary(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     INSTANCES_READY_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     name: _builtins.str
     type: _builtins.str
@@ -158,6 +167,8 @@ class AgentSummary(_message.Message):
     description: _builtins.str
     instances_ready: _builtins.int
     strategy: _builtins.str
+    state: _builtins.str
+    """Ready: an instance can answer; else Loading, Failed or Draining, as its instances say; Offline"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -174,10 +185,11 @@ class AgentSummary(_message.Message):
         nodes: _abc.Iterable[_builtins.str] | None = ...,
         instances_ready: _builtins.int = ...,
         strategy: _builtins.str = ...,
+        state: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "description", b"description", "instances_ready", b"instances_ready", "name", b"name", "namespace", b"namespace", "nodes", b"nodes", "strategy", b"strategy", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "description", b"description", "instances_ready", b"instances_ready", "name", b"name", "namespace", b"namespace", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -202,3 +214,272 @@ class ListAgentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAgentsResponse: _TypeAlias = ListAgentsResponse  # noqa: Y015
+
+@_typing.final
+class DescribeAgentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """empty: the gateway's default"""
+    type: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeAgentRequest: _TypeAlias = DescribeAgentRequest  # noqa: Y015
+
+@_typing.final
+class AgentTypeDescription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    INSTANCES_READY_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    type: _builtins.str
+    instances_ready: _builtins.int
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentDescription]:
+        """more than one when they differ in version"""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        type: _builtins.str = ...,
+        instances_ready: _builtins.int = ...,
+        agents: _abc.Iterable[Global___AgentDescription] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "instances_ready", b"instances_ready", "namespace", b"namespace", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentTypeDescription: _TypeAlias = AgentTypeDescription  # noqa: Y015
+
+@_typing.final
+class AgentDescription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    INSTANCES_READY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    KEY_AFFINITY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    HELD_CALLS_FIELD_NUMBER: _builtins.int
+    HELD_BYTES_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    description: _builtins.str
+    instances_ready: _builtins.int
+    state: _builtins.str
+    weight: _builtins.int
+    """share among the Agents of the type"""
+    strategy: _builtins.str
+    key_affinity: _builtins.str
+    timeout_ms: _builtins.int
+    max_payload_bytes: _builtins.int
+    idempotent: _builtins.bool
+    held_calls: _builtins.int
+    """calls that wait at this replica for an instance"""
+    held_bytes: _builtins.int
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapabilityDescription]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceDescription]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        description: _builtins.str = ...,
+        capabilities: _abc.Iterable[Global___CapabilityDescription] | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        instances_ready: _builtins.int = ...,
+        state: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        strategy: _builtins.str = ...,
+        key_affinity: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
+        max_payload_bytes: _builtins.int = ...,
+        idempotent: _builtins.bool = ...,
+        held_calls: _builtins.int = ...,
+        held_bytes: _builtins.int = ...,
+        instances: _abc.Iterable[Global___InstanceDescription] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "description", b"description", "held_bytes", b"held_bytes", "held_calls", b"held_calls", "idempotent", b"idempotent", "instances", b"instances", "instances_ready", b"instances_ready", "key_affinity", b"key_affinity", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "timeout_ms", b"timeout_ms", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentDescription: _TypeAlias = AgentDescription  # noqa: Y015
+
+@_typing.final
+class CapabilityDescription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.str
+    description: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapabilityDescription: _TypeAlias = CapabilityDescription  # noqa: Y015
+
+@_typing.final
+class InstanceDescription(_message.Message):
+    """One instance as this replica sees it, for one Agent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_MS_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    """name of the Agent"""
+    name: _builtins.str
+    node: _builtins.str
+    """AgentNode"""
+    zone: _builtins.str
+    state: _builtins.str
+    """Ready, Loading, Failed or Draining"""
+    message: _builtins.str
+    """why it failed"""
+    in_flight: _builtins.int
+    """calls of this replica that it has, of all its Agents"""
+    concurrency: _builtins.int
+    latency_ms: _builtins.float
+    """moving average that follows a slower answer at once"""
+    weight: _builtins.float
+    """by load, of which balancing by weight makes use"""
+    circuit: _builtins.str
+    """closed, open or half-open"""
+    next_attempt_ms: _builtins.int
+    """of an open circuit: until it is tried again"""
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """names of the Agents that are ready there"""
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        name: _builtins.str = ...,
+        node: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        state: _builtins.str = ...,
+        message: _builtins.str = ...,
+        in_flight: _builtins.int = ...,
+        concurrency: _builtins.int = ...,
+        latency_ms: _builtins.float = ...,
+        weight: _builtins.float = ...,
+        circuit: _builtins.str = ...,
+        next_attempt_ms: _builtins.int = ...,
+        agents: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agents", b"agents", "circuit", b"circuit", "concurrency", b"concurrency", "in_flight", b"in_flight", "latency_ms", b"latency_ms", "message", b"message", "name", b"name", "next_attempt_ms", b"next_attempt_ms", "node", b"node", "state", b"state", "weight", b"weight", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceDescription: _TypeAlias = InstanceDescription  # noqa: Y015
+
+@_typing.final
+class AgentRef(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentRef: _TypeAlias = AgentRef  # noqa: Y015
+
+@_typing.final
+class AgentsUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    complete: _builtins.bool
+    """of the first update: it is the whole list"""
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentSummary]:
+        """new ones, and those that are not as they were"""
+
+    @_builtins.property
+    def removed(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentRef]: ...
+    def __init__(
+        self,
+        *,
+        complete: _builtins.bool = ...,
+        changed: _abc.Iterable[Global___AgentSummary] | None = ...,
+        removed: _abc.Iterable[Global___AgentRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "complete", b"complete", "removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgentsUpdate: _TypeAlias = AgentsUpdate  # noqa: Y015

@@ -1,0 +1,68 @@
+"""ListAgents, DescribeAgent and WatchAgents: what the gateway knows, over gRPC."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.listing import Listing, describe_type
+from switchboard_gateway.public_answers import abort, whole
+from switchboard_gateway.watching import Watches
+from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.v1 import gateway_pb2 as api
+
+
+class ListingApi:
+    """The handlers; raw bytes in and out."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._listing = Listing(core.table)
+        self._watches = Watches(core, self._listing)
+
+    def methods(self) -> dict[str, Any]:
+        """Handlers by the name of their method."""
+        return {
+            "ListAgents": grpc.unary_unary_rpc_method_handler(self._list),
+            "DescribeAgent": grpc.unary_unary_rpc_method_handler(self._describe),
+            "WatchAgents": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+
+    async def _list(self, data: bytes, context: Any) -> bytes:
+        request = await _list_request(data, context)
+        try:
+            found = self._listing.find(request, self._core.namespace)
+            return whole(api.ListAgentsResponse(agents=found.values()), "filter, or call WatchAgents")
+        except SwitchboardError as error:
+            await abort(context, error.error)
+
+    async def _describe(self, data: bytes, context: Any) -> bytes:
+        try:
+            request = api.DescribeAgentRequest.FromString(data)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a DescribeAgentRequest")
+        try:
+            found = describe_type(self._core, request.namespace or self._core.namespace, request.type)
+            return whole(found, "GET /api/v1/agents/{agent} has it")
+        except SwitchboardError as error:
+            await abort(context, error.error)
+
+    async def _watch(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        request = await _list_request(data, context)
+        try:
+            async with aclosing(self._watches.updates(request)) as updates:
+                async for update in updates:
+                    yield update.SerializeToString()
+        except SwitchboardError as error:
+            await abort(context, error.error)
+
+
+async def _list_request(data: bytes, context: Any) -> api.ListAgentsRequest:
+    try:
+        return api.ListAgentsRequest.FromString(data)
+    except DecodeError:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a ListAgentsRequest")
+        raise

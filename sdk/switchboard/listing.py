@@ -1,0 +1,93 @@
+"""What a gateway knows of its agents: lists, descriptions, and lists that stay up to date."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypedDict, TypeVar
+
+import grpc
+
+from switchboard.connection import FIRST_BACKOFF_S, MAX_BACKOFF_S
+from switchboard_wire.errors import ErrorValue, SwitchboardError, Unavailable, failure
+from switchboard_wire.names import DESCRIBE_AGENT_METHOD, LIST_AGENTS_METHOD, WATCH_AGENTS_METHOD
+from switchboard_wire.streams import open_channel
+from switchboard_wire.v1 import frames_pb2 as pb
+from switchboard_wire.v1 import gateway_pb2 as api
+
+A = TypeVar("A")
+ERROR_METADATA = "switchboard-error-bin"
+
+
+class AgentFilter(TypedDict, total=False):
+    """Which Agents are meant: those that match everything given."""
+
+    namespace: str  # the gateway's default when left out
+    type: str
+    capability: str
+    node: str  # name of an AgentNode
+    state: str  # Ready, Loading, Failed, Draining or Offline
+    zone: str  # of one of its instances
+
+
+class Listings:
+    """Asks the gateway at `address`, each time on a channel of its own: these are seldom."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+
+    async def find(self, wanted: AgentFilter) -> list[api.AgentSummary]:
+        request = api.ListAgentsRequest(**wanted)
+        found = await self._ask(LIST_AGENTS_METHOD, request, api.ListAgentsResponse.FromString)
+        return list(found.agents)
+
+    async def describe(self, type_: str, namespace: str) -> api.AgentTypeDescription:
+        request = api.DescribeAgentRequest(namespace=namespace, type=type_)
+        return await self._ask(DESCRIBE_AGENT_METHOD, request, api.AgentTypeDescription.FromString)
+
+    async def watch(self, wanted: AgentFilter) -> AsyncIterator[list[api.AgentSummary]]:
+        """The list now, and anew whenever it has changed. A stream that is lost is opened again, after the first."""
+        backoff_s, has_begun = FIRST_BACKOFF_S, False
+        while True:
+            try:
+                async for found in self._watch_once(wanted):
+                    backoff_s, has_begun = FIRST_BACKOFF_S, True
+                    yield found
+            except Unavailable:
+                if not has_begun:
+                    raise
+            await asyncio.sleep(random.random() * backoff_s)
+            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+
+    async def _watch_once(self, wanted: AgentFilter) -> AsyncIterator[list[api.AgentSummary]]:
+        known: dict[tuple[str, str], api.AgentSummary] = {}
+        async with open_channel(self._address) as channel:
+            method = channel.unary_stream(
+                WATCH_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.AgentsUpdate.FromString
+            )
+            try:
+                async for update in method(api.ListAgentsRequest(**wanted)):
+                    known.update(((agent.namespace, agent.name), agent) for agent in update.changed)
+                    for gone in update.removed:
+                        known.pop((gone.namespace, gone.name), None)
+                    if update.complete:
+                        yield [known[key] for key in sorted(known)]
+            except grpc.RpcError as error:
+                raise _failure(error, self._address) from error
+
+    async def _ask(self, path: str, request: Any, parse: Callable[[bytes], A]) -> A:
+        async with open_channel(self._address) as channel:
+            method = channel.unary_unary(path, lambda message: message.SerializeToString(), parse)
+            try:
+                answer: A = await method(request, timeout=self._timeout_s)
+            except grpc.RpcError as error:
+                raise _failure(error, self._address) from error
+        return answer
+
+
+def _failure(error: Any, address: str) -> SwitchboardError:
+    """The gateway's own error when it gave one; otherwise it was not there."""
+    for name, value in error.trailing_metadata() or ():
+        if name == ERROR_METADATA:
+            return SwitchboardError(ErrorValue.from_wire(pb.Error.FromString(value)))
+    return failure(pb.NODE_UNAVAILABLE, f"{address} cannot be reached: {error.details()}")

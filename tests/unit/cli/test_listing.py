@@ -1,0 +1,51 @@
+"""How agents and their instances are printed."""
+
+from switchboard_cli.listing import format_agent, format_table
+from switchboard_wire.v1 import gateway_pb2 as api
+
+
+def test_columns_are_two_blanks_apart_and_lines_are_cut() -> None:
+    assert format_table([("A", "LONG"), ("abc", "x")]) == ["A    LONG", "abc  x"]
+    [line] = format_table([("x" * 200,)])
+    assert (len(line), line[-1]) == (100, "…")
+
+
+def test_an_agent_is_told_with_its_instances_and_why_one_failed() -> None:
+    agent = api.AgentDescription(
+        name="echo",
+        version="1.0.0",
+        state="Ready",
+        instances_ready=1,
+        nodes=["pool"],
+        strategy="RoundRobin",
+        key_affinity="None",
+        weight=100,
+        timeout_ms=30_000,
+        max_payload_bytes=1000,
+        held_calls=2,
+        held_bytes=5,
+        instances=[
+            api.InstanceDescription(
+                name="pool-1", node="pool", state="Ready", circuit="open", next_attempt_ms=4000, in_flight=1,
+                concurrency=16, latency_ms=1.25, weight=25,
+            ),
+            api.InstanceDescription(name="pool-2", node="pool", state="Failed", circuit="closed", message="no x"),
+        ],
+    )  # fmt: skip
+    assert format_agent(agent) == [
+        "Name:         echo 1.0.0",
+        "State:        Ready, 1 ready",
+        "Nodes:        pool",
+        "Balancing:    RoundRobin, key affinity None, weight 100",
+        "Limits:       30 s, 1000 bytes",
+        "Waiting:      2 calls, 5 bytes",
+        "",
+        "INSTANCE  NODE  ZONE  STATE   CIRCUIT       IN FLIGHT  LATENCY  WEIGHT",
+        "pool-1    pool  -     Ready   open for 4 s  1/16       1.2 ms   25",
+        "pool-2    pool  -     Failed  closed        0/0        0.0 ms   0",
+        "pool-2: no x",
+    ]
+
+
+def test_an_agent_without_instances_has_no_table() -> None:
+    assert format_agent(api.AgentDescription(name="echo", state="Offline"))[-1].startswith("Limits:")
