@@ -13,18 +13,19 @@ from devcluster.settings import PROJECT
 REGISTRY = "localhost"  # so named, nothing tries to fetch the image from anywhere
 TAG_LENGTH = 12
 COMMON = ("wire/switchboard_wire", "runtime/switchboard_runtime", "sdk/switchboard")
-ROUTING, KUBE = "routing/switchboard_routing", "kube/switchboard_kube"
+ROUTING = "routing/switchboard_routing"
+KUBE, IDENTITY = "kube/switchboard_kube", "identity/switchboard_identity"
 SIDECAR, GATEWAY, OPERATOR = (
     "sidecar/switchboard_sidecar",
     "gateway/switchboard_gateway",
     "operator/switchboard_operator",
 )
 PACKAGES = {
-    "operator": (*COMMON, KUBE, OPERATOR),
-    "gateway": (*COMMON, ROUTING, KUBE, GATEWAY),
+    "operator": (*COMMON, KUBE, IDENTITY, OPERATOR),
+    "gateway": (*COMMON, ROUTING, KUBE, IDENTITY, GATEWAY),
     "sidecar": (*COMMON, ROUTING, SIDECAR),
     "host": COMMON,
-    "cli": (*COMMON, ROUTING, KUBE, SIDECAR, GATEWAY, OPERATOR, "cli/switchboard_cli"),
+    "cli": (*COMMON, ROUTING, KUBE, IDENTITY, SIDECAR, GATEWAY, OPERATOR, "cli/switchboard_cli"),
 }
 
 

@@ -1,0 +1,149 @@
+"""Lets a stream in by its token, and says when it has to end: its token ran out, or its pod is gone."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from switchboard_identity.keys import KeyCache, KeysUnavailable
+from switchboard_identity.membership import Member, Membership, address_of_peer
+from switchboard_identity.tokens import CLOCK_SKEW_S, Claims, InvalidToken, UnknownKey, key_id_of, read_token
+from switchboard_wire.names import TOKEN_AUDIENCE
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.identity")
+
+# A pod may dial before the EndpointSlices name it
+LISTING_WAIT_S: Final = 5.0
+# An endpoint that moves from one slice to another is in neither for a moment
+GONE_S: Final = 5.0
+
+
+class Refused(Exception):
+    """A stream that must not be served. code: UNAUTHENTICATED, PERMISSION_DENIED, or NODE_UNAVAILABLE: try again."""
+
+    def __init__(self, code: "pb.Code.ValueType", message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRules:
+    """trust_domain: of the SPIFFE ids. check_source: the stream must come from the pod's own address."""
+
+    trust_domain: str = "cluster.local"
+    audience: str = TOKEN_AUDIENCE
+    check_source: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Admission:
+    """A stream that was let in. revoked: set, with the reason, when it has to end. member: None without membership."""
+
+    claims: Claims
+    member: Member | None
+    spiffe_id: str
+    revoked: "asyncio.Future[str]"
+    expiry: asyncio.TimerHandle | None = field(default=None)
+
+    def revoke(self, reason: str) -> None:
+        if not self.revoked.done():
+            self.revoked.set_result(reason)
+
+    def fault_of(self, hello: pb.Hello) -> str:
+        """What a HELLO says of itself that its token does not bear out; empty when it is true."""
+        member = self.member
+        said = {"pod_uid": hello.pod_uid, "namespace": hello.namespace}
+        true = {"pod_uid": self.claims.pod_uid, "namespace": self.claims.namespace}
+        if member is not None and not member.is_gateway:
+            said |= {"node": hello.node, "instance": hello.instance}
+            true |= {"node": member.node, "instance": member.pod}
+        return next((f"{name} is not its own" for name, text in said.items() if text and text != true[name]), "")
+
+
+class Gatekeeper:
+    """Admits the streams of one port: one at a time for each pod.
+
+    membership: None where no EndpointSlices are, as outside Kubernetes. wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self, keys: KeyCache, membership: Membership | None, rules: CheckRules, wall: Callable[[], float]
+    ) -> None:
+        self._keys, self._membership, self._rules, self._wall = keys, membership, rules, wall
+        self._inside: dict[str, Admission] = {}
+        if membership is not None:
+            membership.on_change.append(self._members_changed)
+
+    async def admit(self, token: str, peer: str) -> Admission:
+        """Let a stream in. peer: as grpc names the other end. Raises Refused."""
+        claims = await self._check(token)
+        member = await self._member(claims, peer)
+        # Never displaced: who stole a token gains nothing as long as its owner is here
+        if claims.pod_uid in self._inside:
+            raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} has a stream here already")
+        loop = asyncio.get_running_loop()
+        admission = Admission(claims, member, claims.spiffe_id(self._rules.trust_domain), loop.create_future())
+        self._inside[claims.pod_uid] = admission
+        self._set_expiry(admission, claims)
+        return admission
+
+    async def renew(self, admission: Admission, token: str) -> None:
+        """Take the fresh token of a stream that is inside. Raises Refused."""
+        claims = await self._check(token)
+        if claims.pod_uid != admission.claims.pod_uid:
+            raise Refused(pb.PERMISSION_DENIED, "the fresh token is another pod's")
+        self._set_expiry(admission, claims)
+
+    def release(self, admission: Admission) -> None:
+        """The stream has ended."""
+        if admission.expiry is not None:
+            admission.expiry.cancel()
+        if self._inside.get(admission.claims.pod_uid) is admission:
+            del self._inside[admission.claims.pod_uid]
+
+    async def _check(self, token: str) -> Claims:
+        if not token:
+            raise Refused(pb.UNAUTHENTICATED, "a token is asked for here: HELLO carries none")
+        try:
+            keys = await self._keys.find(key_id_of(token))
+            return read_token(token, keys, self._rules.audience, self._wall())
+        except KeysUnavailable as error:
+            raise Refused(pb.NODE_UNAVAILABLE, str(error)) from error
+        except (UnknownKey, InvalidToken) as error:
+            raise Refused(pb.UNAUTHENTICATED, str(error)) from error
+
+    async def _member(self, claims: Claims, peer: str) -> Member | None:
+        if self._membership is None:
+            return None
+        member = await self._membership.wait_for(claims.pod_uid, LISTING_WAIT_S)
+        if member is None:
+            raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} is in no EndpointSlice of an AgentNode")
+        if member.namespace != claims.namespace:
+            raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} is listed in another namespace")
+        source = address_of_peer(peer)
+        if self._rules.check_source and source not in member.addresses:
+            raise Refused(pb.PERMISSION_DENIED, f"the token is of pod {claims.pod}, the stream from {source or peer}")
+        return member
+
+    def _set_expiry(self, admission: Admission, claims: Claims) -> None:
+        if admission.expiry is not None:
+            admission.expiry.cancel()
+        left_s = max(0.0, claims.expires + CLOCK_SKEW_S - self._wall())
+        loop = asyncio.get_running_loop()
+        admission.expiry = loop.call_later(left_s, admission.revoke, "its token has expired and no fresh one came")
+
+    def _members_changed(self) -> None:
+        if any(self._is_gone(uid) for uid in self._inside):
+            asyncio.get_running_loop().call_later(GONE_S, self._revoke_gone)
+
+    def _revoke_gone(self) -> None:
+        for uid, admission in list(self._inside.items()):
+            if self._is_gone(uid):
+                log.info("a pod is gone, its stream ends", extra={"pod": admission.claims.pod})
+                admission.revoke("its pod is in no EndpointSlice any more")
+
+    def _is_gone(self, uid: str) -> bool:
+        return self._membership is not None and self._membership.find(uid) is None

@@ -1,0 +1,44 @@
+"""How an answering component proves itself and checks others, from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from switchboard_wire import names
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """checks: whether streams must show a token. home: the namespace of the installation.
+
+    tls_folder: tls.crt, tls.key and ca.crt; None: plain text, or, in an operator that keeps its own CA, from that.
+    token_path: of this process's own token. keys_path, issuer: a JWKS file, in place of the API server's keys.
+    """
+
+    checks: bool = False
+    home: str = "switchboard-system"
+    tls_folder: Path | None = None
+    token_path: Path | None = None
+    keys_path: Path | None = None
+    issuer: str = ""
+    trust_domain: str = "cluster.local"
+    check_source: bool = True
+
+    @staticmethod
+    def from_environment(env: Mapping[str, str]) -> "IdentitySettings":
+        """Read SWITCHBOARD_*."""
+        return IdentitySettings(
+            checks=env.get(names.ENV_CHECK_TOKENS, "") == "true",
+            home=env.get(names.ENV_POD_NAMESPACE) or "switchboard-system",
+            tls_folder=_path(env, names.ENV_TLS_FOLDER),
+            token_path=_path(env, names.ENV_TOKEN_FILE),
+            keys_path=_path(env, names.ENV_KEYS_FILE),
+            issuer=env.get(names.ENV_ISSUER, ""),
+            trust_domain=env.get(names.ENV_TRUST_DOMAIN) or "cluster.local",
+            check_source=env.get(names.ENV_CHECK_SOURCE, "true") != "false",
+        )
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "")
+    return Path(text) if text else None
