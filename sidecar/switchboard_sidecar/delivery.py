@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from switchboard_sidecar.admission import Admission, waits_for_itself
+from switchboard_sidecar.duplicates import Duplicates
 from switchboard_sidecar.relay import Delivery, too_large
 from switchboard_sidecar.roster import Entry, Roster
 from switchboard_wire.deadlines import Deadlines
@@ -46,6 +47,7 @@ class Deliverer:
         self._nobody = Peer(_Deaf(), dialled=True)  # the caller of a call that was acknowledged
         self._nobody.lost = True
         self._clock = clock
+        self.duplicates = Duplicates(self, clock)
 
     @property
     def busy(self) -> int:
@@ -66,11 +68,13 @@ class Deliverer:
             )
         elif self.gate is not None and (reason := self.gate()) is not None:
             self._refuse(peer, frame.call, entry, ErrorValue(pb.NODE_UNAVAILABLE, reason))
+        elif open_.idempotency_key:
+            self.duplicates.take(peer, frame, entry)
         else:
             self.deliver(peer, frame, entry)
 
-    def deliver(self, peer: Peer, frame: pb.Frame, entry: Entry) -> None:
-        """Hand a call to its agent now, or queue it, or refuse it.
+    def deliver(self, peer: Peer, frame: pb.Frame, entry: Entry, make: type[Delivery] = Delivery) -> Delivery | None:
+        """Hand a call to its agent now, or queue it, or refuse it: then None.
 
         A gateway keeps the time of a call inside the host itself, and sends CANCEL; a timer here would cost a tenth of
         the relay. Only a call that waits, and one from this pod, has its deadline watched here.
@@ -78,9 +82,9 @@ class Deliverer:
         host = entry.peer
         if host is None or host.lost:
             self._refuse(peer, frame.call, entry, self._not_ready(entry))
-            return
+            return None
         admission, lane = self.admission, entry.lane
-        delivery = Delivery(self, entry, peer, frame)
+        delivery = make(self, entry, peer, frame)
         if (admission.in_flight < admission.concurrency and lane.in_flight < lane.concurrency) or (
             frame.open.chain and waits_for_itself(frame.open.chain, self.roster.lanes)
         ):
@@ -91,8 +95,8 @@ class Deliverer:
             if frame.open.ack:
                 self._acknowledge(delivery)
             delivery.connect(host)
-            return
-        self._queue(delivery, frame.open)
+            return delivery
+        return delivery if self._queue(delivery, frame.open) else None
 
     def deliver_local(self, peer: Peer, frame: pb.Frame, entry: Entry) -> None:
         """A call from this pod's host to an agent that `admits` it: nobody else watches its deadline."""
@@ -162,12 +166,12 @@ class Deliverer:
     def forget_limit(self, token: tuple[int, int]) -> None:
         self._deadlines.remove(token)
 
-    def _queue(self, delivery: Delivery, open_: pb.Open) -> None:
+    def _queue(self, delivery: Delivery, open_: pb.Open) -> bool:
         entry = delivery.entry
         ticket = self.admission.wait(entry.lane, open_.priority, delivery)
         if ticket is None:
             self._refuse(delivery.caller, delivery.number, entry, self._overloaded(entry))
-            return
+            return False
         if open_.deadline_ms == 0:
             open_.deadline_ms = entry.timeout_ms
         delivery.ticket = ticket
@@ -176,6 +180,7 @@ class Deliverer:
         delivery.caller.accept(delivery.number, delivery.on_request)
         if open_.ack:
             self._acknowledge(delivery)
+        return True
 
     def _acknowledge(self, delivery: Delivery) -> None:
         """ack=accepted: the caller is told now and hears no more; the call goes on, with its deadline watched here."""
@@ -198,6 +203,7 @@ class Deliverer:
             self._deadlines.remove(delivery.expiry)
         delivery.caller.forget(delivery.number)
         self._refuse(delivery.caller, delivery.number, entry, self._not_ready(entry))
+        delivery.turned_away()
 
     def _expire(self, delivery: Delivery) -> None:
         delivery.expiry = None

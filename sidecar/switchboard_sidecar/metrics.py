@@ -22,6 +22,7 @@ class Figures:
     in_flight: int
     queued: int
     concurrency: int
+    remembered: int
     outbound: int
     held: int
     links: int
@@ -47,6 +48,7 @@ class SidecarCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         figures = self._look()
         yield _calls(figures)
+        yield _duplicates(figures.entries)
         yield _processing(figures.entries)
         yield from _gauges(figures)
 
@@ -61,6 +63,18 @@ def _calls(figures: Figures) -> Metric:
     for code, count in figures.refused.items():
         calls.add_metric(["", code_label(code)], count)
     return calls
+
+
+def _duplicates(entries: Iterable[Entry]) -> Metric:
+    found = CounterMetricFamily(
+        "switchboard_sidecar_duplicates",
+        "Calls that got the answer to another call with their idempotency key.",
+        labels=["agent", "how"],
+    )
+    for entry in entries:
+        for how, count in list(entry.duplicates.items()):
+            found.add_metric([entry.name, how], count)
+    return found
 
 
 def _processing(entries: Iterable[Entry]) -> Metric:
@@ -83,6 +97,7 @@ def _gauges(figures: Figures) -> Iterator[Metric]:
         ("in_flight", "Calls inside the host now.", figures.in_flight),
         ("queued", "Calls that wait for a slot.", figures.queued),
         ("concurrency", "Calls that may be inside the host at once.", figures.concurrency),
+        ("answers_remembered", "Answers kept for duplicates of their calls.", figures.remembered),
         ("outbound_in_flight", "Calls of this host under way to a gateway.", figures.outbound),
         ("outbound_held", "Calls of this host that wait for a gateway.", figures.held),
         ("links", "Gateway replicas linked now.", figures.links),

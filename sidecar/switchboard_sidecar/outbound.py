@@ -88,12 +88,15 @@ class Outbound:
             open_.target.namespace = self._namespace
 
     def _local(self, open_: pb.Open) -> Entry | None:
-        """The agent of this pod that may answer: with a key, or a choice of strategy, the gateway has to choose."""
+        """The agent of this pod that may answer: with a key, or a choice of strategy, the gateway has to choose.
+
+        Nor do calls with an idempotency key stay here: deliveries from gateways are where duplicates are told.
+        """
         target = open_.target
         if target.key or target.all_instances or open_.strategy or target.namespace != self._namespace:
             return None
         entry = self._deliverer.roster.by_type.get(target.type) if target.type else None
-        return entry if entry is not None and not open_.agent else None
+        return entry if entry is not None and not (open_.agent or open_.idempotency_key) else None
 
     def _depart(self, peer: Peer, frame: pb.Frame) -> None:
         link = self._choose_link()

@@ -177,6 +177,9 @@ class Delivery(Relay):
     def ended(self, code: int) -> None:
         self._deliverer.ended(self, code)
 
+    def turned_away(self) -> None:
+        """It was refused after it had waited; it never reached a host."""
+
     def too_large(self) -> ErrorValue:
         return too_large(self.entry.max_bytes)
 

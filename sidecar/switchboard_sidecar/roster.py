@@ -31,11 +31,15 @@ def is_agent_type(text: str) -> bool:
 
 
 class Entry:
-    """One agent here. peer: where calls go, None unless it is ready. codes: calls ended, by code; 0 is success."""
+    """One agent here. peer: where calls go, None unless it is ready. codes: calls ended, by code; 0 is success.
+
+    duplicates: calls that were answered by another's answer: "joined" while it ran, "remembered" after it.
+    """
 
     __slots__ = (
         "assignment",
         "codes",
+        "duplicates",
         "lane",
         "max_bytes",
         "message",
@@ -50,6 +54,7 @@ class Entry:
     def __init__(self, assignment: pb.Assignment) -> None:
         self.lane: Lane[Delivery] = Lane()
         self.codes: Counter[int] = Counter()
+        self.duplicates: Counter[str] = Counter()
         self.processing = Histogram()  # seconds from handing a call to its host to its end
         self.peer: Peer | None = None
         self.state = pb.HOSTED_LOADING

@@ -244,6 +244,7 @@ class Sidecar:
             in_flight=admission.in_flight,
             queued=admission.queued,
             concurrency=admission.concurrency,
+            remembered=len(self.deliverer.duplicates.seen),
             outbound=self.outbound.in_flight,
             held=self.outbound.held,
             links=self.links.live,

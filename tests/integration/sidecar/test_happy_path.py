@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from sidecar_ends import assignment, running, staged, until
+from sidecar_ends import assignment, echo, running, staged, until
 
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -84,3 +84,26 @@ async def test_metrics_count_calls_by_agent_and_code(tmp_path: Path) -> None:
             assert "switchboard_sidecar_links 1.0" in text
             assert "switchboard_sidecar_hosts 1.0" in text
             assert "switchboard_sidecar_in_flight 0.0" in text
+
+
+async def test_two_calls_with_one_idempotency_key_are_handled_once_over_whichever_link_they_come(
+    tmp_path: Path,
+) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage):
+            host = stage.attach(None)
+            await until(lambda: stage.gateway.ready == {"echo"})
+            first, second = (stage.gateway.open("echo", idempotency_key="report-17") for _ in range(2))
+            await until(lambda: host.opened)
+            first.cancel()  # its caller leaves; the other one still waits
+            await echo(host.opened[0])
+            assert (await second.result()).data == b"hi"
+            stage.gateway.peer.lose("the link breaks")
+            await until(lambda: len(stage.gateway.hellos) == 2)
+            again = await stage.gateway.open("echo", idempotency_key="report-17").result()
+            assert (again.data, again.processing_us, len(host.opened)) == (b"hi", 5, 1)
+            _, metrics = await fetch(f"{stage.ops}/metrics")
+            assert 'switchboard_sidecar_duplicates_total{agent="echo",how="joined"} 1.0' in metrics
+            assert 'switchboard_sidecar_duplicates_total{agent="echo",how="remembered"} 1.0' in metrics
+            assert "switchboard_sidecar_answers_remembered 1.0" in metrics
