@@ -23,6 +23,7 @@ NODE_LABEL: Final = f"{GROUP}/agentnode"
 PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"  # digest of what we last applied to a child
 SIDECAR_REVISION_ANNOTATION: Final = f"{GROUP}/sidecar-revision"
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 # A Service or pod name derived from an AgentNode's still fits a DNS label of 63
