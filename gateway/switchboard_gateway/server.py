@@ -13,6 +13,7 @@ from switchboard_gateway.links import LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.rest import serve_rest
+from switchboard_gateway.sessions import Sessions
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire.limits import SERVER_OPTIONS
@@ -43,7 +44,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
         await enter(LinkServer(core, settings.instance).serve(settings.bind, settings.links_port))
-        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core).handler()]))
+        sessions = Sessions(core)
+        await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
+        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core, sessions).handler()]))
         await enter(serve_rest(core, settings.bind, settings.http_port))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)
