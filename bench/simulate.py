@@ -23,20 +23,45 @@ CONCURRENCY: Final = 8
 QUEUE: Final = 1000
 REPORT_S: Final = 0.7  # the pace of pings, which carry load
 KEYS: Final = 10_000
+HEDGE_S: Final = 3 * SERVICE_S  # 95 of 100 calls on an instance that is well are answered by then
 ZONES: Final = ("a", "a", "a", "a", "b", "b", "b", "c", "c", "c")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """load: share of what all healthy instances can serve. slow: index of the one that takes ten times as long."""
+    """load: share of what all healthy instances can serve. slow: index of the one that takes ten times as long.
+
+    hedge_s: without an answer for so long, one more instance is asked.
+    """
 
     strategy: Strategy
     instances: int = 10
     load: float = 0.6
     slow: int | None = None
     zone: str = ""
+    hedge_s: float | None = None
     seconds: float = 20.0
     seed: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call, and the attempts at it that are under way."""
+
+    arrived: float
+    attempts: list["Attempt"] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One instance's part in a call."""
+
+    call: Call
+    server: "Server"
+    sent: float
+    work: float
+    running: bool = False
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -47,18 +72,19 @@ class Server:
     factor: float
     busy: int = 0
     served: int = 0
-    waiting: deque[tuple[float, float]] = field(default_factory=deque)  # (arrived, work)
+    waiting: deque[Attempt] = field(default_factory=deque)
     recent_s: float = SERVICE_S
     recent_busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """served: calls per instance, by name. latencies: of all calls, in seconds, sorted."""
+    """served: calls per instance, by name. latencies: of all calls, in seconds, sorted. hedges: made."""
 
     served: dict[str, int]
     latencies: list[float]
     zones: dict[str, float]
+    hedges: int
 
     @property
     def imbalance(self) -> float:
@@ -82,6 +108,7 @@ class Simulation:
         self._count = 0
         self._now = 0.0
         self._latencies: list[float] = []
+        self._hedges = 0
         self._rate = scenario.load * scenario.instances * CONCURRENCY / SERVICE_S
 
     def _make_server(self, number: int) -> Server:
@@ -99,7 +126,9 @@ class Simulation:
         for server in self._servers:
             by_zone[server.view.zone] += server.served
         total = sum(served.values())
-        return Found(served, sorted(self._latencies), {zone: by_zone[zone] / total for zone in sorted(by_zone)})
+        return Found(
+            served, sorted(self._latencies), {zone: by_zone[zone] / total for zone in sorted(by_zone)}, self._hedges
+        )
 
     def _at(self, when: float, event: Callable[[], None]) -> None:
         self._count += 1
@@ -111,31 +140,62 @@ class Simulation:
         key = f"user-{self._dice.randrange(KEYS)}" if hashes else ""
         view = self._pool.choose(scenario.strategy, key, (), self._now)
         assert view is not None
-        view.in_flight += 1
-        server = self._of[id(view)]
-        server.waiting.append((self._now, self._dice.expovariate(1 / SERVICE_S) * server.factor))
-        self._serve(server)
+        self._pool.calls += 1
+        call = Call(self._now)
+        self._send(call, view)
+        if scenario.hedge_s is not None:
+            self._at(self._now + scenario.hedge_s, partial(self._hedge, call))
         after = self._now + self._dice.expovariate(self._rate)
         if after < scenario.seconds:
             self._at(after, self._arrive)
 
+    def _send(self, call: Call, view: Instance) -> None:
+        server = self._of[id(view)]
+        attempt = Attempt(call, server, self._now, self._dice.expovariate(1 / SERVICE_S) * server.factor)
+        call.attempts.append(attempt)
+        view.in_flight += 1
+        server.waiting.append(attempt)
+        self._serve(server)
+
+    def _hedge(self, call: Call) -> None:
+        """As the gateway does: another instance that is free, within the retry budget."""
+        if not call.attempts:
+            return
+        asked = tuple(attempt.server.view for attempt in call.attempts)
+        view = self._pool.choose(self._scenario.strategy, "", asked, self._now)
+        if view is not None and self._pool.is_free(view) and self._pool.may_retry(self._now):
+            self._hedges += 1
+            self._send(call, view)
+
     def _serve(self, server: Server) -> None:
         while server.waiting and server.busy < CONCURRENCY:
-            arrived, work = server.waiting.popleft()
-            server.busy += 1
-            self._at(self._now + work, partial(self._finish, server, arrived, work))
+            attempt = server.waiting.popleft()
+            if not attempt.over:
+                attempt.running = True
+                server.busy += 1
+                self._at(self._now + attempt.work, partial(self._finish, attempt))
 
-    def _finish(self, server: Server, arrived: float, work: float) -> None:
-        server.busy -= 1
+    def _finish(self, attempt: Attempt) -> None:
+        if attempt.over:
+            return
+        server, call = attempt.server, attempt.call
         server.served += 1
-        server.recent_s += (work - server.recent_s) * 0.05
-        server.recent_busy += (server.busy - server.recent_busy) * 0.05
-        view = server.view
-        view.in_flight -= 1
-        view.answered(self._now - arrived)
-        if arrived > self._scenario.seconds / 10:  # before, the averages have still to form
-            self._latencies.append(self._now - arrived)
-        self._serve(server)
+        server.recent_s += (attempt.work - server.recent_s) * 0.05
+        server.recent_busy += (server.busy - 1 - server.recent_busy) * 0.05
+        server.view.answered(self._now - attempt.sent)
+        if call.arrived > self._scenario.seconds / 10:  # before, the averages have still to form
+            self._latencies.append(self._now - call.arrived)
+        ended, call.attempts = call.attempts, []
+        for one in ended:  # the winner and the losers, which are cancelled, have their slots no longer
+            self._leave(one)
+
+    def _leave(self, attempt: Attempt) -> None:
+        server = attempt.server
+        attempt.over = True
+        server.view.in_flight -= 1
+        if attempt.running:
+            server.busy -= 1
+            self._serve(server)
 
     def _report(self, server: Server) -> None:
         load = pb.Load(cpu=server.recent_busy / CONCURRENCY, latency_ms=server.recent_s * 1000)
@@ -193,6 +253,32 @@ def describe(strategy: Strategy, seconds: float, seed: int) -> list[str]:
     ]
 
 
+def describe_hedging(strategy: Strategy, seconds: float, seed: int) -> list[str]:
+    """One row of the second table: one instance is ten times slower, and answers that take long are hedged."""
+    hurt = Scenario(strategy, seconds=seconds, seed=seed, slow=0)
+    without = Simulation(hurt).run()
+    with_ = Simulation(replace(hurt, hedge_s=HEDGE_S)).run()
+    calm = Simulation(replace(hurt, slow=None, hedge_s=HEDGE_S)).run()
+    return [
+        strategy.value,
+        f"{without.p99_ms:.0f} ms",
+        f"{with_.p99_ms:.0f} ms",
+        f"{without.latencies[int(len(without.latencies) * 0.999)] * 1000:.0f} ms",
+        f"{with_.latencies[int(len(with_.latencies) * 0.999)] * 1000:.0f} ms",
+        f"{with_.hedges / sum(with_.served.values()):.1%}",
+        f"{calm.p99_ms:.0f} ms",
+    ]
+
+
+HEDGE_HEADINGS: Final = [
+    "strategy",
+    "p99",
+    "p99, hedged",
+    "p99.9",
+    "p99.9, hedged",
+    "calls hedged",
+    "p99, all equal, hedged",
+]
 HEADINGS: Final = [
     "strategy",
     "max/mean",
@@ -205,9 +291,9 @@ HEADINGS: Final = [
 ]
 
 
-def render(rows: list[list[str]]) -> str:
+def render(rows: list[list[str]], headings: list[str] = HEADINGS) -> str:
     """The rows as a table of Markdown."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *rows]
+    lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -222,6 +308,9 @@ def main() -> None:
         f"{options.seconds:g} simulated seconds, seed {options.seed}\n"
     )
     print(render([describe(strategy, options.seconds, options.seed) for strategy in Strategy]))
+    print(f"\nOne instance 10× slower; hedging after {HEDGE_S * 1000:.0f} ms, two attempts at most, loser cancelled:\n")
+    rows = [describe_hedging(strategy, options.seconds, options.seed) for strategy in Strategy]
+    print(render(rows, HEDGE_HEADINGS))
 
 
 if __name__ == "__main__":

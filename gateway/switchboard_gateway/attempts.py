@@ -19,6 +19,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
     from switchboard_gateway.core import Core
+    from switchboard_gateway.hedging import Race
 
 # An instance that refused although it is listed: its draining is on the way
 REFUSED_PAUSE_S = 0.05
@@ -31,14 +32,14 @@ SUCCESS, FAILURE, NEUTRAL = Outcome.SUCCESS, Outcome.FAILURE, Outcome.NEUTRAL
 class Attempts:
     """The instances' side of a call; `RoutedCall`, which is made of it, is the caller's.
 
-    One class in two files: a call is one object, because every message makes one. frame: the OPEN, kept for another
-    attempt. later: DATA and HALF_CLOSE after it, kept likewise. `start` sets what is only declared.
+    One class in three files, with hedging.py: a call is one object, because every message makes one. frame: the OPEN,
+    kept for another attempt. later: DATA and HALF_CLOSE after it, kept likewise. `start` sets what is only declared.
     """
 
     __slots__ = (
         "_client", "_core", "_credit", "_deadline", "_frame", "_instance", "_last", "_later", "_link_call", "_number",
-        "_pause", "_probe", "_refused", "_replayable", "_selected", "_sent", "_size", "_started", "_token", "_tried",
-        "_tries", "_try_token", "over",
+        "_pause", "_probe", "_race", "_refused", "_replayable", "_selected", "_sent", "_size", "_started", "_token",
+        "_tried", "_tries", "_try_token", "over",
     )  # fmt: skip
 
     _deadline: float
@@ -63,6 +64,7 @@ class Attempts:
         self._try_token: Token | None = None
         self._pause: Token | None = None
         self._probe: Breaker | None = None
+        self._race: Race | None = None
         self._last: ErrorValue | None = None
         self.over = False
 
@@ -87,9 +89,8 @@ class Attempts:
         if self._later:
             for later in self._later:
                 self._forward(_copy(later))
-        per_try = route.policy.retries.per_try_timeout_s
-        if per_try is not None:
-            self._try_token = self._core.deadlines.add(per_try, self._try_expired)
+        if route.policy.is_timed:
+            self._limit_attempt()
 
     def _again_open(self, now: float) -> pb.Frame:
         """The OPEN of another attempt; a copy, as the one before may still wait to be written on another link."""
@@ -112,6 +113,8 @@ class Attempts:
             return
         self._replayable = False
         self._later = None
+        if self._race is not None:
+            self._end_race()
         if kind == pb.WINDOW:
             if self._credit is not None:
                 self._credit.grant(frame.credit)
@@ -159,6 +162,8 @@ class Attempts:
             route.push_back(instance, error.retry_after_ms / 1000, now)
         self._tried = (*self._tried, instance)
         self._last = error
+        if self._goes_on_hedged(error):
+            return
         failure = Failure(
             code=error.code,
             delivered=error.delivered,
@@ -214,6 +219,18 @@ class Attempts:
         if instance is not None:
             instance.peer.send(pb.Frame(kind=pb.CANCEL, call=self._link_call))
             self._leave(instance, outcome)
+
+    def _limit_attempt(self) -> None:
+        """An attempt began whose Agent limits its time, or has it hedged."""
+        raise NotImplementedError
+
+    def _goes_on_hedged(self, error: ErrorValue) -> bool:
+        """Whether another attempt that is under way takes the place of the one that failed."""
+        raise NotImplementedError
+
+    def _end_race(self) -> None:
+        """The call's own attempt answers, or the call is over: cancel the others."""
+        raise NotImplementedError
 
     def _find_nobody(self, now: float) -> None:
         """No instance may have the call now."""

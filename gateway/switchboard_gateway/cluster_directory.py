@@ -20,6 +20,7 @@ from switchboard_routing.policy import (
     AgentPolicy,
     BreakerPolicy,
     Capability,
+    HedgingPolicy,
     KeyAffinity,
     RetryPolicy,
     Strategy,
@@ -103,7 +104,7 @@ def _without_conflicts(agents: list[tuple[Agent, str]]) -> Iterable[Agent]:
 
 
 def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
-    spec, retries, breaker = agent.spec, agent.spec.retries, agent.spec.circuit_breaker
+    spec, retries, breaker, hedging = agent.spec, agent.spec.retries, agent.spec.circuit_breaker, agent.spec.hedging
     return AgentPolicy(
         namespace=namespace,
         name=agent.metadata.name,
@@ -126,6 +127,7 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
             idempotent=retries.idempotent,
         ),
         breaker=BreakerPolicy(breaker.consecutive_failures, breaker.open_seconds, breaker.successes_to_close),
+        hedging=HedgingPolicy(hedging.delay_ms / 1000, hedging.attempts) if hedging is not None else None,
         concurrency=spec.concurrency,
         max_payload_bytes=spec.max_payload_bytes,
     )

@@ -13,6 +13,8 @@ class GatewayMetrics:
     seconds: dict[tuple[str, ...], Histogram]
     retries: Counters
     budget_spent: Counters
+    hedges: Counters
+    hedges_won: Counters
     circuits: Counters
     circuit_changes: Counters
     held: Counters
@@ -31,6 +33,18 @@ class GatewayMetrics:
             ),
             retries=messages.counter(
                 "switchboard_gateway_retries", "Attempts after the first, by Agent", "namespace", "agent"
+            ),
+            hedges=messages.counter(
+                "switchboard_gateway_hedges",
+                "Attempts beside one that took long, by Agent",
+                "namespace",
+                "agent",
+            ),
+            hedges_won=messages.counter(
+                "switchboard_gateway_hedges_won",
+                "Hedges that answered before the attempt that took long",
+                "namespace",
+                "agent",
             ),
             budget_spent=messages.counter(
                 "switchboard_gateway_retries_over_budget",

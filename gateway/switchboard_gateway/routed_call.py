@@ -1,6 +1,6 @@
 """One call on its way through the gateway: taken from a client, attempted at instances, answered once."""
 
-from switchboard_gateway.attempts import NEUTRAL, Attempts
+from switchboard_gateway.attempts import NEUTRAL
 from switchboard_gateway.faults import (
     circuit_open,
     deleted,
@@ -11,6 +11,7 @@ from switchboard_gateway.faults import (
     too_many_wait,
     without_credit,
 )
+from switchboard_gateway.hedging import HedgedAttempts
 from switchboard_gateway.instances import Route
 from switchboard_runtime.metrics import Histogram
 from switchboard_wire.credit import CreditLine
@@ -21,7 +22,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 NEAR_DEADLINE = 0.95
 
 
-class RoutedCall(Attempts):
+class RoutedCall(HedgedAttempts):
     """A call between a client's peer and an instance's: the client's side of it."""
 
     __slots__ = ()
@@ -156,6 +157,8 @@ class RoutedCall(Attempts):
         core.deadlines.remove(self._token)
         if self._pause is not None:
             core.deadlines.remove(self._pause)
+        if self._race is not None:
+            self._end_race()
         policy = self._selected.route.policy
         key = (policy.namespace, policy.name)
         metrics = core.metrics

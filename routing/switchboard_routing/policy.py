@@ -38,6 +38,14 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HedgingPolicy:
+    """delay_s: without an answer until one more instance is asked. attempts: at most under way, the first included."""
+
+    delay_s: float
+    attempts: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerPolicy:
     """consecutive_failures: that open the circuit of an instance. successes_to_close: while it is half-open."""
 
@@ -69,7 +77,7 @@ class AgentPolicy:
 
     nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
     hash_header: whose value a consistent hash hashes instead of the key. concurrency: of the Agent in one instance,
-    within the instance's own; None: no other limit.
+    within the instance's own; None: no other limit. is_timed: an attempt needs a timer of its own; reckoned once.
     """
 
     namespace: str
@@ -87,5 +95,11 @@ class AgentPolicy:
     timeout_s: float = 30.0
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    hedging: HedgingPolicy | None = None
     concurrency: int | None = None
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
+    is_timed: bool = field(init=False, compare=False, repr=False, default=False)
+
+    def __post_init__(self) -> None:
+        is_timed = self.hedging is not None or self.retries.per_try_timeout_s is not None
+        object.__setattr__(self, "is_timed", is_timed)

@@ -152,6 +152,10 @@ class Pool(Generic[C]):
             found = self._in_shortest_line(found)
         return self._balancer.choose(strategy, found) if found else chosen
 
+    def is_free(self, instance: C) -> bool:
+        """Whether a call would not have to wait there."""
+        return bool(self._free([instance]))
+
     def _free(self, instances: list[C]) -> list[C]:
         """Those in which a call would not have to wait."""
         own, limit = self.own, self.policy.concurrency

@@ -21,7 +21,7 @@ from switchboard.resources.fields import (
 )
 from switchboard.resources.handler import Capability, Handler, Topic
 from switchboard.resources.meta import Conditions, ObjectMeta
-from switchboard.resources.policy import CircuitBreaker, LoadBalancing, Retries
+from switchboard.resources.policy import CircuitBreaker, Hedging, LoadBalancing, Retries
 from switchboard_wire.names import MAX_NAME_LENGTH, RESERVED_TYPES
 
 
@@ -133,6 +133,11 @@ class AgentSpec(Model):
     retries: Retries = Field(
         default=Retries(), description="What happens to a call that failed and may be tried elsewhere."
     )
+    hedging: Hedging | None = Field(
+        default=None,
+        description="For answers that sometimes take long: ask one more instance. Needs retries.idempotent. Counts "
+        "as a retry in the Agent's budget. Not for requests that stream. Left out: no hedging.",
+    )
     circuit_breaker: CircuitBreaker = Field(
         default=CircuitBreaker(), description="When an instance that keeps failing is left alone."
     )
@@ -166,6 +171,17 @@ class AgentSpec(Model):
             "!has(self.retries.perTryTimeoutSeconds) || self.retries.perTryTimeoutSeconds <= self.timeoutSeconds",
             "retries.perTryTimeoutSeconds must not be above timeoutSeconds: lower the one or raise the other",
             lambda spec: (spec.retries.per_try_timeout_seconds or 0) <= spec.timeout_seconds,
+        ),
+        Rule(
+            "!has(self.hedging) || self.retries.idempotent",
+            "hedging shows a message to two instances, which the handler must bear: set retries.idempotent: true, or "
+            "remove hedging",
+            lambda spec: spec.hedging is None or spec.retries.idempotent,
+        ),
+        Rule(
+            "!has(self.hedging) || self.hedging.delayMs < self.timeoutSeconds * 1000",
+            "hedging.delayMs must be below timeoutSeconds: lower the one or raise the other",
+            lambda spec: spec.hedging is None or spec.hedging.delay_ms < spec.timeout_seconds * 1000,
         ),
         Rule(
             "!has(self.concurrency) || !has(self.node) || self.concurrency <= self.node.concurrency",

@@ -79,6 +79,20 @@ class Retries(Model):
     )
 
 
+class Hedging(Model):
+    """One more instance is asked when an answer takes long, and the first answer counts."""
+
+    delay_ms: Int = Field(
+        description="Time without an answer until one more instance is asked; the 95th percentile of answers is a good "
+        "choice.",
+        ge=1,
+        le=3600000,
+    )
+    attempts: Int = Field(
+        default=2, description="Instances that may have a call at once, the first included.", ge=2, le=5
+    )
+
+
 class CircuitBreaker(Model):
     """When an instance that keeps failing is left alone."""
 

@@ -113,6 +113,14 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         make_agent(timeoutSeconds=10, retries={"perTryTimeoutSeconds": 11}),
         "retries.perTryTimeoutSeconds must not be above timeoutSeconds",
     ),
+    "hedging of what must not come twice": (
+        make_agent(hedging={"delayMs": 200}),
+        "hedging shows a message to two instances, which the handler must bear: set retries.idempotent: true",
+    ),
+    "hedging after the call's end": (
+        make_agent(timeoutSeconds=2, hedging={"delayMs": 2000}, retries={"idempotent": True}),
+        "hedging.delayMs must be below timeoutSeconds",
+    ),
     "more at once than the inline node takes": (
         make_agent(concurrency=17, node={}),
         "concurrency must not be above node.concurrency",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.simulate import Scenario, Simulation, render, share_of_keys_moved
+from bench.simulate import HEDGE_S, Scenario, Simulation, render, share_of_keys_moved
 from switchboard_routing.policy import Strategy
 
 SECONDS = 3.0
@@ -39,6 +39,15 @@ def test_the_gateways_zone_serves_what_it_can_and_the_rest_spills_over(strategy:
 
 def test_an_eleventh_instance_takes_an_eleventh_of_the_keys() -> None:
     assert share_of_keys_moved(Strategy.CONSISTENT_HASH, 1) == pytest.approx(1 / 11, abs=0.02)
+
+
+@every_strategy
+def test_hedging_shortens_the_tail_of_a_slow_instance_for_a_few_more_calls(strategy: Strategy) -> None:
+    without = Simulation(Scenario(strategy, seconds=SECONDS, slow=0)).run()
+    hedged = Simulation(Scenario(strategy, seconds=SECONDS, slow=0, hedge_s=HEDGE_S)).run()
+    assert hedged.latencies[-1] < without.latencies[-1]
+    assert hedged.p99_ms < without.p99_ms
+    assert 0 < hedged.hedges / sum(hedged.served.values()) < 0.12
 
 
 def test_the_same_seed_gives_the_same_figures() -> None:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from switchboard_gateway.core import Client, Core
 from switchboard_gateway.links import Link
 from switchboard_gateway.metrics import GatewayMetrics
-from switchboard_routing.policy import AgentPolicy, BreakerPolicy, KeyAffinity, RetryPolicy, Strategy
+from switchboard_routing.policy import AgentPolicy, BreakerPolicy, HedgingPolicy, KeyAffinity, RetryPolicy, Strategy
 from switchboard_wire.deadlines import Wheel
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.peer import Peer
@@ -116,6 +116,7 @@ class Calls(RuleBasedStateMachine):
         per_try=st.sampled_from([None, 0.5]),
         failures=st.integers(1, 3),
         concurrency=st.sampled_from([None, 1]),
+        hedging=st.sampled_from([None, HedgingPolicy(0.3, 2), HedgingPolicy(0.02, 4)]),
     )
     def declare(
         self,
@@ -125,6 +126,7 @@ class Calls(RuleBasedStateMachine):
         per_try: float | None,
         failures: int,
         concurrency: int | None,
+        hedging: HedgingPolicy | None,
     ) -> None:
         self.policy = AgentPolicy(
             namespace="default",
@@ -136,6 +138,7 @@ class Calls(RuleBasedStateMachine):
             retries=RetryPolicy(per_try_timeout_s=per_try, idempotent=idempotent),
             breaker=BreakerPolicy(failures, 2.0, 2),
             concurrency=concurrency,
+            hedging=hedging,
         )
         self.core.set_directory([self.policy])
 
