@@ -59,7 +59,6 @@ def switchboard_path(agent_entry: str = "echo:echo", agent: str = "echo") -> Ite
             gateway.ENV_GRPC_PORT: str(grpc_port),
             gateway.ENV_HTTP_PORT: str(http_port),
             gateway.ENV_LINKS_PORT: str(links_port),
-            gateway.ENV_SESSION_PORT: "0",
         }
         pod = {
             names.ENV_NODE: "bench",

@@ -18,11 +18,16 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)
   SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
-  SWITCHBOARD_SESSION_PORT sessions of the SDK that leave gRPC (7401)
-  SWITCHBOARD_POD_IP       where clients find that port
   SWITCHBOARD_HTTP_PORT    REST for clients (8080)
   SWITCHBOARD_LINKS_PORT   links of sidecars (7410)
   SWITCHBOARD_OPS_PORT     /livez /readyz /metrics (7490)
+  SWITCHBOARD_TLS_FOLDER   tls.crt, tls.key and ca.crt for the links; without it they are plain text
+  SWITCHBOARD_CHECK_TOKENS true: links must show their pod's token (false)
+  SWITCHBOARD_CHECK_SOURCE false: the token may come from another address than its pod's (true)
+  SWITCHBOARD_TOKEN_FILE   this gateway's own token, for peers and operators
+  SWITCHBOARD_POD_NAMESPACE namespace of the installation
+  SWITCHBOARD_TRUST_DOMAIN of the SPIFFE ids in logs and calls (cluster.local)
+  SWITCHBOARD_KEYS_FILE, SWITCHBOARD_ISSUER  a JWKS, in place of the API server's published keys
   SWITCHBOARD_LOG_LEVEL    DEBUG, INFO, WARNING (INFO)
   SWITCHBOARD_LOG_FORMAT   json or text (json)
 """

@@ -15,6 +15,7 @@ from switchboard.resources import Agent, explain_faults
 from switchboard.resources.binding import bound_nodes, conflict_owners
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import DEFAULT_WEIGHT
+from switchboard_identity.membership import SERVICE_LABEL, Membership, members_of
 from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
 from switchboard_routing.policy import (
     AgentPolicy,
@@ -30,8 +31,6 @@ from switchboard_wire.names import LINKS_SERVICE, NODE_LABEL
 
 log = logging.getLogger("switchboard.gateway.directory")
 
-# Of the slices of one Service
-SERVICE_LABEL = "kubernetes.io/service-name"
 # Events of one moment become one rebuild
 SETTLE_S = 0.02
 
@@ -78,6 +77,11 @@ class Declared:
     def weights(self) -> dict[Key, int]:
         """What each AgentNode says of its weight."""
         return {key: (node.get("spec") or {}).get("weight", DEFAULT_WEIGHT) for key, node in self.nodes.items()}
+
+    def dynamic_nodes(self) -> frozenset[Key]:
+        """The AgentNodes on which code may register agents."""
+        nodes = self.nodes.items()
+        return frozenset(key for key, node in nodes if (node.get("spec") or {}).get("registration") == "Dynamic")
 
 
 def _endpoints(slices: Iterable[Json]) -> Iterable[tuple[str, Json]]:
@@ -136,16 +140,21 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
 class ClusterDirectory:
     """Keeps a core's directory as the API server has it, of some namespaces or, with none given, of all.
 
-    own_uid: of this gateway's pod, to learn its zone by; empty: its zone is known otherwise.
+    own_uid: of this gateway's pod, to learn its zone by; empty: its zone is known otherwise. home: where the gateways
+    are; `membership` knows them, and every pod of an AgentNode.
     """
 
-    def __init__(self, kube: Kube, core: Core, namespaces: tuple[str, ...] = (), own_uid: str = "") -> None:
+    def __init__(
+        self, kube: Kube, core: Core, namespaces: tuple[str, ...] = (), own_uid: str = "", home: str | None = None
+    ) -> None:
         self._kube = kube
         self._core = core
         self._declared = Declared()
         self._changed = asyncio.Event()
         scopes: tuple[str | None, ...] = namespaces or (None,)
         self._own_uid = own_uid
+        self._home = home
+        self.membership = Membership()
         self._synced = {(kind, scope): False for kind in (AGENTS, AGENT_NODES, ENDPOINT_SLICES) for scope in scopes}
 
     @property
@@ -165,9 +174,9 @@ class ClusterDirectory:
             for kind, namespace in self._synced:
                 labels = NODE_LABEL if kind is ENDPOINT_SLICES else ""
                 group.create_task(self._watch(kind, Selector(namespace, labels), into[kind]))
-                if kind is ENDPOINT_SLICES and self._own_uid:
-                    own = Selector(namespace, f"{SERVICE_LABEL}={LINKS_SERVICE}")
-                    group.create_task(self._watch(kind, own, declared.gateways))
+            if self._own_uid or self._home:
+                own = Selector(self._home, f"{SERVICE_LABEL}={LINKS_SERVICE}")
+                group.create_task(self._watch(ENDPOINT_SLICES, own, declared.gateways))
             group.create_task(self._publish())
 
     async def _watch(self, resource: Resource, selector: Selector, into: dict[Key, Json]) -> None:
@@ -198,7 +207,10 @@ class ClusterDirectory:
                 continue
             zone = self._declared.zone_of_gateway(self._own_uid) if self._own_uid else None
             self._core.set_zones(self._declared.pods(), zone)
+            slices = (*self._declared.slices.values(), *self._declared.gateways.values())
+            self.membership.update(members_of(slices, self._home or ""))
             self._core.set_node_weights(self._declared.weights())
+            self._core.set_dynamic_nodes(self._declared.dynamic_nodes())
             policies = self._declared.policies()
             if policies != last:
                 last = policies

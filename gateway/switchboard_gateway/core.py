@@ -6,12 +6,12 @@ One event loop owns it. Transports connect as peers (sessions, links) or through
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.fan_out import FanOut
 from switchboard_gateway.hold import Hold
-from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies
+from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies, is_bound
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.routed_call import RoutedCall
 from switchboard_gateway.selection import select
@@ -56,6 +56,7 @@ class Core:
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
         self._weights: Mapping[tuple[str, str], int] = {}
+        self._dynamic: Collection[tuple[str, str]] = ()
 
     # Clients
 
@@ -147,6 +148,19 @@ class Core:
         for instance in self.table.instances.values():
             instance.base_weight = weights.get((instance.namespace, instance.node), DEFAULT_WEIGHT)
             instance.adjust(now)
+
+    def set_dynamic_nodes(self, nodes: Collection[tuple[str, str]]) -> None:
+        """Take the AgentNodes, by namespace and name, on which code may register agents of types that none declares."""
+        self._dynamic = nodes
+
+    def may_act_as(self, instance: Instance, type_: str) -> bool:
+        """Whether an instance may call under a type: it hosts it, and the type's Agent is bound to its AgentNode."""
+        if type_ not in instance.types:
+            return False
+        declared = self.table.by_type.get((instance.namespace, type_))
+        if declared:
+            return any(is_bound(route.policy, instance) for route in declared)
+        return self._announced or (instance.namespace, instance.node) in self._dynamic
 
     def reset_circuits(self, namespace: str, agent: str) -> bool:
         """Close every circuit of an Agent; False when there is no such Agent."""

@@ -26,6 +26,7 @@ DEFAULT_WEIGHT = 100
 class Instance:
     """One instance as its link shows it. Counts are this gateway's own.
 
+    principal: its SPIFFE id, where tokens are checked.
     hosted: agents that are ready, by name; all_hosted: with those that load or failed. base_weight: its AgentNode's.
     capacity, free, full and weight follow from the rest: see `adjust` and switchboard_routing.balance.Candidate.
     """
@@ -36,6 +37,7 @@ class Instance:
     name: str
     pod_uid: str = ""
     zone: str = ""
+    principal: str = ""
     concurrency: int = 16
     queue: int = 100
     base_weight: int = DEFAULT_WEIGHT

@@ -4,17 +4,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grpc import aio
 
 from switchboard_gateway.core import Core
-from switchboard_gateway.links import LinkServer
+from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.rest import serve_rest
-from switchboard_gateway.sessions import Sessions
 from switchboard_gateway.settings import GatewaySettings
+from switchboard_identity.identities import Gate
+from switchboard_identity.serving import CertificateFolder, ReloadingContext
+from switchboard_identity.settings import IdentitySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire.limits import SERVER_OPTIONS
 
@@ -32,21 +35,28 @@ STOP_GRACE_S = 0.5
 Readiness = Callable[[], str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a gateway knows of its installation. readiness: why it is not ready yet, or None. gate: checks of links."""
+
+    readiness: Readiness
+    gate: Gate | None
+
+
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close."""
     core = Core(settings.namespace, GatewayMetrics.create(), announced=settings.announced, zone=settings.zone)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory_readiness = await enter(_directory(core, settings))
+        inside = await enter(_directory(core, settings))
 
         def readiness() -> str | None:
-            return "the gateway stops" if stop.is_set() else directory_readiness()
+            return "the gateway stops" if stop.is_set() else inside.readiness()
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
-        await enter(LinkServer(core, settings.instance).serve(settings.bind, settings.links_port))
-        sessions = Sessions(core)
-        await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
-        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core, sessions).handler()]))
+        rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
+        await enter(LinkServer(core, rules).serve(settings.bind, settings.links_port))
+        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core).handler()]))
         await enter(serve_rest(core, settings.bind, settings.http_port))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)
@@ -79,20 +89,38 @@ async def _grpc(address: str, handlers: Sequence[Any]) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Readiness]:
-    """Keep the core's directory while open; yields why the gateway is not ready yet, or None."""
+async def _tls(settings: GatewaySettings) -> AsyncIterator[ReloadingContext | None]:
+    """The certificate of the links, kept fresh while open; None: plain text. Raises OSError without a certificate."""
+    folder = settings.identity.tls_folder
+    if folder is None:
+        yield None
+        return
+    context = ReloadingContext(CertificateFolder(folder))
+    keeping = asyncio.create_task(context.keep())
+    try:
+        yield context
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Inside]:
+    """Keep the core's directory, and with it the members of the installation, while open."""
+    identity = settings.identity
     if settings.announced:
-        yield lambda: None
+        yield Inside(lambda: None, _gate_by_file(identity) if identity.checks else None)
         return
     # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
     from switchboard_gateway.cluster_directory import ClusterDirectory
+    from switchboard_identity.building import build_gatekeeper
     from switchboard_kube import connect
 
     clock = asyncio.get_running_loop().time
     started = clock()
     async with connect() as kube:
         own_uid = "" if settings.zone else settings.pod_uid
-        directory = ClusterDirectory(kube, core, settings.namespaces, own_uid)
+        directory = ClusterDirectory(kube, core, settings.namespaces, own_uid, identity.home)
         watching = asyncio.create_task(directory.run())
         all_linked = False
 
@@ -105,7 +133,14 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Rea
             return None if all_linked else f"{len(missing)} instances have not linked yet"
 
         try:
-            yield readiness
+            yield Inside(readiness, build_gatekeeper(identity, kube, directory.membership))
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+
+
+def _gate_by_file(identity: IdentitySettings) -> Gate | None:
+    """Checks of tokens outside Kubernetes, by keys in a file and without EndpointSlices."""
+    from switchboard_identity.building import build_gatekeeper
+
+    return build_gatekeeper(identity, None, None)

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from switchboard_identity.identities import Admission, Claims, Member, Refused
 from switchboard_identity.keys import KeyCache, KeysUnavailable
-from switchboard_identity.membership import Member, Membership, address_of_peer
-from switchboard_identity.tokens import CLOCK_SKEW_S, Claims, InvalidToken, UnknownKey, key_id_of, read_token
+from switchboard_identity.membership import Membership, plain_address
+from switchboard_identity.tokens import CLOCK_SKEW_S, InvalidToken, UnknownKey, key_id_of, read_token
 from switchboard_wire.names import TOKEN_AUDIENCE
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -20,15 +21,6 @@ LISTING_WAIT_S: Final = 5.0
 GONE_S: Final = 5.0
 
 
-class Refused(Exception):
-    """A stream that must not be served. code: UNAUTHENTICATED, PERMISSION_DENIED, or NODE_UNAVAILABLE: try again."""
-
-    def __init__(self, code: "pb.Code.ValueType", message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 @dataclass(frozen=True, slots=True)
 class CheckRules:
     """trust_domain: of the SPIFFE ids. check_source: the stream must come from the pod's own address."""
@@ -36,31 +28,6 @@ class CheckRules:
     trust_domain: str = "cluster.local"
     audience: str = TOKEN_AUDIENCE
     check_source: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class Admission:
-    """A stream that was let in. revoked: set, with the reason, when it has to end. member: None without membership."""
-
-    claims: Claims
-    member: Member | None
-    spiffe_id: str
-    revoked: "asyncio.Future[str]"
-    expiry: asyncio.TimerHandle | None = field(default=None)
-
-    def revoke(self, reason: str) -> None:
-        if not self.revoked.done():
-            self.revoked.set_result(reason)
-
-    def fault_of(self, hello: pb.Hello) -> str:
-        """What a HELLO says of itself that its token does not bear out; empty when it is true."""
-        member = self.member
-        said = {"pod_uid": hello.pod_uid, "namespace": hello.namespace}
-        true = {"pod_uid": self.claims.pod_uid, "namespace": self.claims.namespace}
-        if member is not None and not member.is_gateway:
-            said |= {"node": hello.node, "instance": hello.instance}
-            true |= {"node": member.node, "instance": member.pod}
-        return next((f"{name} is not its own" for name, text in said.items() if text and text != true[name]), "")
 
 
 class Gatekeeper:
@@ -77,10 +44,10 @@ class Gatekeeper:
         if membership is not None:
             membership.on_change.append(self._members_changed)
 
-    async def admit(self, token: str, peer: str) -> Admission:
-        """Let a stream in. peer: as grpc names the other end. Raises Refused."""
+    async def admit(self, token: str, source: str) -> Admission:
+        """Let a stream in. source: the other end's IP address. Raises Refused."""
         claims = await self._check(token)
-        member = await self._member(claims, peer)
+        member = await self._member(claims, plain_address(source))
         # Never displaced: who stole a token gains nothing as long as its owner is here
         if claims.pod_uid in self._inside:
             raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} has a stream here already")
@@ -115,17 +82,18 @@ class Gatekeeper:
         except (UnknownKey, InvalidToken) as error:
             raise Refused(pb.UNAUTHENTICATED, str(error)) from error
 
-    async def _member(self, claims: Claims, peer: str) -> Member | None:
+    async def _member(self, claims: Claims, source: str) -> Member | None:
         if self._membership is None:
             return None
         member = await self._membership.wait_for(claims.pod_uid, LISTING_WAIT_S)
+        if member is None and not self._membership.is_known:
+            raise Refused(pb.NODE_UNAVAILABLE, "the EndpointSlices are not listed yet")
         if member is None:
             raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} is in no EndpointSlice of an AgentNode")
         if member.namespace != claims.namespace:
             raise Refused(pb.PERMISSION_DENIED, f"pod {claims.pod} is listed in another namespace")
-        source = address_of_peer(peer)
         if self._rules.check_source and source not in member.addresses:
-            raise Refused(pb.PERMISSION_DENIED, f"the token is of pod {claims.pod}, the stream from {source or peer}")
+            raise Refused(pb.PERMISSION_DENIED, f"the token is of pod {claims.pod}, the stream from {source}")
         return member
 
     def _set_expiry(self, admission: Admission, claims: Claims) -> None:

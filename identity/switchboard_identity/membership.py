@@ -3,9 +3,9 @@
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from switchboard_identity.identities import Member
 from switchboard_kube import ENDPOINT_SLICES, EventType, Json, Kube, Selector
 from switchboard_wire.names import LINKS_SERVICE, NODE_LABEL
 
@@ -15,21 +15,6 @@ MANAGED_BY_LABEL: Final = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER: Final = "endpointslice-controller.k8s.io"
 
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A pod of an AgentNode; or of the gateway, when `node` is empty."""
-
-    namespace: str
-    node: str
-    pod: str
-    pod_uid: str
-    addresses: frozenset[str]
-
-    @property
-    def is_gateway(self) -> bool:
-        return not self.node
 
 
 def members_of(slices: Iterable[Json], home: str) -> dict[str, Member]:
@@ -82,10 +67,12 @@ class Membership:
     def __init__(self) -> None:
         self._members: Mapping[str, Member] = {}
         self._news = asyncio.Event()
+        self.is_known = False  # there was an update
         self.on_change: list[Callable[[], None]] = []
 
     def update(self, members: Mapping[str, Member]) -> None:
         """Take what there is now."""
+        self.is_known = True
         if members == self._members:
             return
         self._members = members

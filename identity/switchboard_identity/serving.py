@@ -1,8 +1,9 @@
 """Server certificates that may change at any time: each handshake takes the newest."""
 
+import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -14,6 +15,8 @@ log = logging.getLogger("switchboard.identity")
 CERTIFICATE_FILE: Final = "tls.crt"
 KEY_FILE: Final = "tls.key"
 BUNDLE_FILE: Final = "ca.crt"
+# kubelet brings a new Secret within a minute or two; a certificate is renewed half a day before it ends
+RELOAD_S: Final = 10.0
 
 Stamp = tuple[int, int]
 
@@ -88,25 +91,41 @@ def _configuration(certificate: Certificate) -> Any:
     return grpc.ssl_server_certificate_configuration([(certificate.key, certificate.chain)])
 
 
-def ssl_context(folder: Path) -> tuple[ssl.SSLContext, Callable[[], None]]:
-    """For an HTTP port: the context, and what to call now and then so that it takes a new certificate."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    certificate, key = folder / CERTIFICATE_FILE, folder / KEY_FILE
-    stamp: Stamp | None = None
+class ReloadingContext:
+    """TLS for a port of sockets: `context` is the newest certificate's after each `reload`, for new handshakes.
 
-    def reload() -> None:
-        nonlocal stamp
+    clients: whether anybody may connect, as from outside; else both ends are ours and speak TLS 1.3.
+    """
+
+    def __init__(self, source: CertificateSource, *, clients: bool = False) -> None:
+        self._source = source
+        self._held: Certificate | None = None
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2 if clients else ssl.TLSVersion.TLSv1_3
+        self.reload()
+
+    def reload(self) -> None:
+        """Take a new certificate if there is one. Raises OSError the first time, when there is none."""
         try:
-            found = certificate.stat()
-            seen = (found.st_ino, found.st_mtime_ns)
-            if seen != stamp:
-                context.load_cert_chain(certificate, key)
-                stamp = seen
-        except (OSError, ssl.SSLError) as error:
-            if stamp is None:
+            newest = self._source.read()
+            if newest != self._held:
+                _load(self.context, newest)
+                self._held = newest
+        except OSError as error:
+            if self._held is None:
                 raise
             log.warning("the certificate cannot be read; the former one serves", extra={"reason": str(error)})
 
-    reload()
-    return context, reload
+    async def keep(self) -> None:
+        """Reload for ever."""
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            self.reload()
+
+
+def _load(context: ssl.SSLContext, certificate: Certificate) -> None:
+    # The ssl module reads files alone; this one is nobody else's, and gone at once
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate.key + certificate.chain)
+        file.flush()
+        context.load_cert_chain(file.name)

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import jwt
 
+from switchboard_identity.identities import Claims
+
 # Clocks of the API server and of this machine may differ by so much
 CLOCK_SKEW_S: Final = 30.0
 # Signatures that API servers make; never "none", and never a shared secret
@@ -35,21 +37,6 @@ class KeySet:
 
     issuer: str
     keys: Mapping[str, jwt.PyJWK]
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """A pod as its token names it. expires: seconds since the epoch."""
-
-    namespace: str
-    service_account: str
-    pod: str
-    pod_uid: str
-    expires: float
-
-    def spiffe_id(self, trust_domain: str) -> str:
-        """The name of the identity in logs and calls, as SPIFFE writes it."""
-        return f"spiffe://{trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 
 
 def build_key_set(issuer: str, keys: Iterable[Mapping[str, Any]]) -> KeySet:

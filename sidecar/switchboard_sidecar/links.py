@@ -8,6 +8,7 @@ from switchboard_sidecar.hosts import check_protocol
 from switchboard_sidecar.outbound import least_loaded
 from switchboard_wire import names
 from switchboard_wire.peer import Peer
+from switchboard_wire.security import PLAIN, Dialling
 from switchboard_wire.sockets import SocketPeer, dial_tcp, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -55,6 +56,8 @@ class Link:
             self._on_peers(frame.peers.addresses)
         elif kind == pb.GOAWAY:
             self.leaving = True
+            if not self.greeted:
+                log.warning("refused", extra={"address": self.address, "why": frame.goaway.reason[:200]})
 
     def on_lost(self, peer: Peer) -> None:
         """`Links.connect` takes it off the list."""
@@ -63,8 +66,9 @@ class Link:
 class Links:
     """All links. on_peers: told of addresses that gateways know."""
 
-    def __init__(self, owner: LinkOwner) -> None:
+    def __init__(self, owner: LinkOwner, dialling: Dialling = PLAIN) -> None:
         self._owner = owner
+        self._dialling = dialling
         self._links: dict[str, Link] = {}
         self.on_peers: Callable[[Iterable[str]], None] = lambda addresses: None
         self._goaway: str | None = None
@@ -95,7 +99,7 @@ class Links:
             link.peer.send(_goaway(self._goaway))
         self._links[address] = link
         try:
-            await dial_tcp(address, names.LINK_SERVICE, link.peer)
+            await dial_tcp(address, names.LINK_SERVICE, link.peer, self._dialling.tls(names.LINKS_SERVICE))
             reason = await run_socket(link.peer, self._owner.load)
         except OSError as error:
             reason = str(error) or type(error).__name__

@@ -14,7 +14,7 @@ from switchboard_wire import names
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import REGISTRY_CHANNEL_OPTIONS
-from switchboard_wire.streams import open_channel
+from switchboard_wire.security import PLAIN, Dialling, NoTrustYet
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.registry")
@@ -42,8 +42,9 @@ class RegistryOwner(Protocol):
 class Registry:
     """All registry streams. `poke` sends a heartbeat at once on each."""
 
-    def __init__(self, owner: RegistryOwner, rng: Random) -> None:
+    def __init__(self, owner: RegistryOwner, rng: Random, dialling: Dialling = PLAIN) -> None:
         self._owner = owner
+        self._dialling = dialling
         self._rng = rng
         self._streams: set[_Stream] = set()
 
@@ -64,7 +65,11 @@ class Registry:
 
     async def connect(self, address: str) -> bool:
         """Hold one stream until it breaks. True when the operator had registered this instance."""
-        channel: Any = open_channel(address, REGISTRY_CHANNEL_OPTIONS)
+        try:
+            channel: Any = self._dialling.open_channel(address, names.REGISTRY_SERVICE, REGISTRY_CHANNEL_OPTIONS)
+        except NoTrustYet as error:
+            log.info("registry not dialled", extra={"address": address, "reason": str(error)})
+            return False
         call = channel.stream_stream(
             names.REGISTRY_METHOD,
             request_serializer=registry_pb2.Report.SerializeToString,

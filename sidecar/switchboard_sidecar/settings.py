@@ -13,6 +13,8 @@ from switchboard_wire import names
 class Settings:
     """One sidecar. gateways, registries: `host:port` (every address behind it is dialled) or `unix:PATH`.
 
+    tls: never dial in plain text. ca_path: certificates to trust, in place of those that the assignments bring.
+
     ops_port: 0 takes any free port, None serves no ops port (of use when several sidecars share a process).
     """
 
@@ -23,6 +25,8 @@ class Settings:
     socket_path: Path = Path(names.SOCKET_PATH)
     assignments_path: Path = Path(names.ASSIGNMENTS_FOLDER, names.ASSIGNMENTS_FILE)
     token_path: Path | None = None
+    tls: bool = False
+    ca_path: Path | None = None
     gateways: tuple[str, ...] = ()
     registries: tuple[str, ...] = ()
     ops_port: int | None = names.OPS_PORT
@@ -32,7 +36,7 @@ class Settings:
     def from_environment(environment: Mapping[str, str] | None = None) -> "Settings":
         """Read SWITCHBOARD_*; what is absent or empty takes its default. Raises ValueError that names the fault."""
         env = os.environ if environment is None else environment
-        token = env.get(names.ENV_TOKEN_FILE, "")
+        token, ca = env.get(names.ENV_TOKEN_FILE, ""), env.get(names.ENV_CA_FILE, "")
         return Settings(
             namespace=env.get(names.ENV_NAMESPACE) or "default",
             node=env.get(names.ENV_NODE, ""),
@@ -43,6 +47,8 @@ class Settings:
                 env.get(names.ENV_ASSIGNMENTS) or Path(names.ASSIGNMENTS_FOLDER, names.ASSIGNMENTS_FILE)
             ),
             token_path=Path(token) if token else None,
+            tls=env.get(names.ENV_TLS, "") == "required",
+            ca_path=Path(ca) if ca else None,
             gateways=_addresses(env.get(names.ENV_GATEWAYS, "")),
             registries=_addresses(env.get(names.ENV_REGISTRIES, "")),
             ops_port=_port(env.get(names.ENV_OPS_PORT) or str(names.OPS_PORT)),

@@ -30,6 +30,7 @@ from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.names import DRAIN_PATH
 from switchboard_wire.peer import Peer
+from switchboard_wire.security import Dialling
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar")
@@ -52,8 +53,9 @@ class Sidecar:
         self.ops_port: int | None = None
         self.roster = Roster()
         self.deliverer = Deliverer(self.roster, clock)
-        self.links = Links(self)
-        self.registry = Registry(self, rng)
+        self._dialling = Dialling(self._bundle if settings.tls else None, settings.token_path)
+        self.links = Links(self, self._dialling)
+        self.registry = Registry(self, rng, self._dialling)
         self.outbound = Outbound(self.deliverer, settings.namespace, self.links.choose)
         self.drainer = Drainer(lambda: self.deliverer.busy, self._announce_drain, clock)
         self.meter = LoadMeter(clock)
@@ -116,7 +118,7 @@ class Sidecar:
             capacity=pb.Capacity(concurrency=admission.concurrency, queue=admission.queue_length),
             hosted=self.roster.hosted(),
             version=self.settings.version,
-            token=self._token(),
+            token=self._dialling.token(),
         )
 
     def load(self) -> pb.Load:
@@ -152,10 +154,13 @@ class Sidecar:
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_file(self.settings.assignments_path, self.apply))
-            group.create_task(self._registry_dialer.run())
             group.create_task(self._sample())
             group.create_task(self._watch_token())
+            if not self.settings.tls:
+                group.create_task(self._registry_dialer.run())
             await self._assigned.wait()  # a link says what is hosted and how much: there is nothing to say before
+            if self.settings.tls:  # whom to trust is among the assignments
+                group.create_task(self._registry_dialer.run())
             group.create_task(self._link_dialer.run())
 
     async def _leave(self) -> None:
@@ -212,19 +217,18 @@ class Sidecar:
             seconds=sum(entry.processing.total for entry in entries),
         )
 
-    def _token(self) -> str:
-        path = self.settings.token_path
-        try:
-            return path.read_text(encoding="ascii").strip() if path is not None else ""
-        except OSError as error:
-            log.warning("no token", extra={"path": str(path), "reason": str(error)})
-            return ""
+    def _bundle(self) -> bytes:
+        """The certificates to trust, as the newest assignments have them."""
+        if self.settings.ca_path is not None:
+            return self.settings.ca_path.read_bytes()
+        assignments = self.roster.assignments
+        return assignments.ca_bundle.encode("ascii", "replace") if assignments is not None else b""
 
     async def _watch_token(self) -> None:
-        shown = self._token()
+        shown = self._dialling.token()
         while self.settings.token_path is not None:
             await asyncio.sleep(TOKEN_POLL_S)
-            token = self._token()
+            token = self._dialling.token()
             if token and token != shown:
                 shown = token
                 self.links.broadcast(pb.Frame(kind=pb.AUTH, auth=pb.Auth(token=token)))

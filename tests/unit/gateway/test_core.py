@@ -274,7 +274,7 @@ async def test_a_copy_of_the_call_goes_elsewhere_while_the_first_still_waits_to_
     FakeInstance(core, "other", echo)
     assert (await waiting).instance == "other"
     sent = pb.Batch.FromString(stuck.outbox.take()).frames
-    assert [(frame.kind, frame.call) for frame in sent] == [(pb.OPEN, 2), (pb.CANCEL, 2)]
+    assert [(frame.kind, frame.call) for frame in sent] == [(pb.HELLO, 0), (pb.OPEN, 2), (pb.CANCEL, 2)]
 
 
 # Held calls
@@ -459,15 +459,27 @@ async def test_versions_of_a_type_share_its_calls_by_weight_and_weight_zero_take
     assert {frame.open.agent for frame in instance.opened} == {"blue"}
 
 
-async def test_an_instance_cannot_call_under_a_type_that_it_does_not_host(core: Core) -> None:
+async def test_an_instance_calls_under_types_that_it_hosts_and_that_are_bound_to_its_node(core: Core) -> None:
+    bound = policy(name="asker", type="asker", nodes=frozenset({"pool"}))
+    elsewhere = policy(name="boss", type="boss", nodes=frozenset({"other"}))
+    core.set_directory([policy(), bound, elsewhere])
     callee = FakeInstance(core, "callee", echo)
-    caller = FakeInstance(core, "caller", echo, agents=("asker",))
+    caller = FakeInstance(core, "caller", echo, agents=("asker", "boss", "own"))
     await turns()
-    for claimed, believed in (("asker", "asker"), ("echo", "")):
+    for claimed, believed in (("asker", "asker"), ("echo", ""), ("boss", ""), ("own", "")):
         opened = opening(source=pb.AgentId(namespace="elsewhere", type=claimed, key="k"))
         await call_unary(caller.peer, opened, Payload(b"x"))
         source = callee.opened[-1].open.source
         assert (source.namespace, source.type) == ("default", believed)
+
+
+async def test_code_may_register_agents_of_undeclared_types_where_the_node_says_so(core: Core) -> None:
+    core.set_dynamic_nodes({("default", "pool")})
+    callee = FakeInstance(core, "callee", echo)
+    caller = FakeInstance(core, "caller", echo, agents=("own",))
+    await turns()
+    await call_unary(caller.peer, opening(source=pb.AgentId(type="own")), Payload(b"x"))
+    assert callee.opened[-1].open.source.type == "own"
 
 
 async def test_a_client_cannot_claim_that_agents_wait_for_its_call(core: Core) -> None:

@@ -7,23 +7,17 @@ from dataclasses import dataclass, replace
 import pytest
 from identity_fakes import NOW, TokenOf, gateway_slice, key_set, pod_slice
 
-from switchboard_identity import (
-    Admission,
-    CheckRules,
-    Gatekeeper,
-    KeyCache,
-    KeySet,
-    Membership,
-    Refused,
-    gatekeeper,
-    members_of,
-)
-from switchboard_identity.keys import KeysUnavailable
+from switchboard_identity import gatekeeper
+from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
+from switchboard_identity.identities import Admission, Refused
+from switchboard_identity.keys import KeyCache, KeysUnavailable
+from switchboard_identity.membership import Membership, members_of
+from switchboard_identity.tokens import KeySet
 from switchboard_wire.v1 import frames_pb2 as pb
 
 HOME = "switchboard-system"
 POD, OTHER = ("writers-1", "uid-1", "10.0.0.1"), ("readers-1", "uid-2", "10.0.0.2")
-PEER = "ipv4:10.0.0.1:40000"
+PEER = "10.0.0.1"
 GOOD = TokenOf()
 
 
@@ -92,7 +86,7 @@ async def test_a_pod_listed_in_another_namespace_is_refused(gate: Gate) -> None:
 
 
 async def test_a_stolen_token_is_refused_from_another_address(gate: Gate) -> None:
-    code, text = await refusal(gate, peer="ipv4:10.0.0.66:40000")
+    code, text = await refusal(gate, peer="10.0.0.66")
     assert (code, "10.0.0.66" in text) == (pb.PERMISSION_DENIED, True)
 
 
@@ -101,7 +95,7 @@ async def test_addresses_are_not_looked_at_where_the_network_translates_them(gat
         return key_set("key-1")
 
     keeper = Gatekeeper(KeyCache(fetch), gate.membership, CheckRules(check_source=False), lambda: NOW)
-    assert await keeper.admit(GOOD.sign(), "ipv4:10.0.0.66:40000")
+    assert await keeper.admit(GOOD.sign(), "10.0.0.66")
 
 
 async def test_a_second_stream_of_a_pod_is_refused_and_the_first_lives_on(gate: Gate) -> None:
@@ -115,7 +109,7 @@ async def test_a_second_stream_of_a_pod_is_refused_and_the_first_lives_on(gate: 
 
 async def test_a_stream_ends_when_its_pod_is_gone(gate: Gate) -> None:
     first = await gate.admit()
-    second = await gate.admit(replace(GOOD, pod="readers-1", pod_uid="uid-2"), "ipv4:10.0.0.2:4")
+    second = await gate.admit(replace(GOOD, pod="readers-1", pod_uid="uid-2"), "10.0.0.2")
     gate.membership.update(members_of([pod_slice("readers", OTHER)], HOME))
     async with asyncio.timeout(60):
         assert "its pod" in await first.revoked
@@ -152,7 +146,7 @@ async def test_a_fresh_token_must_be_the_same_pods(gate: Gate) -> None:
 async def test_new_keys_are_asked_for_when_a_token_names_one(gate: Gate) -> None:
     await gate.admit()
     gate.keys = key_set("key-1", "key-2")
-    assert await gate.admit(replace(GOOD, key="key-2", pod="readers-1", pod_uid="uid-2"), "ipv4:10.0.0.2:4")
+    assert await gate.admit(replace(GOOD, key="key-2", pod="readers-1", pod_uid="uid-2"), "10.0.0.2")
     assert gate.fetches == 2
 
 

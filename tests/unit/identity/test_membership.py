@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from identity_fakes import gateway_slice, pod_slice
 
+from switchboard_identity.identities import Member
 from switchboard_identity.membership import (
     MANAGED_BY_LABEL,
     SERVICE_LABEL,
-    Member,
     Membership,
     address_of_peer,
     members_of,

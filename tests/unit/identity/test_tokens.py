@@ -6,7 +6,8 @@ import jwt
 import pytest
 from identity_fakes import ISSUER, NOW, TokenOf, key_set
 
-from switchboard_identity import Claims, InvalidToken, UnknownKey, read_token
+from switchboard_identity.identities import Claims
+from switchboard_identity.tokens import InvalidToken, UnknownKey, read_token
 
 GOOD = TokenOf()
 KEYS = key_set("key-1", "key-2")

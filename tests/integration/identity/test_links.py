@@ -1,0 +1,185 @@
+"""Links with TLS and tokens: a gateway's port and real sidecars, on loopback."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from identity_fakes import NOW, TestCa, TokenOf, key_set, pod_slice
+from prometheus_client import CollectorRegistry
+from sidecar_ends import assignment, until, write_assignments
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.links import LinkRules, LinkServer
+from switchboard_gateway.metrics import GatewayMetrics
+from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
+from switchboard_identity.keys import KeyCache
+from switchboard_identity.membership import Membership, members_of
+from switchboard_identity.serving import CertificateFolder, ReloadingContext
+from switchboard_identity.tokens import KeySet
+from switchboard_sidecar.settings import Settings
+from switchboard_sidecar.sidecar import Sidecar
+from switchboard_wire import names
+
+POD, OTHER = ("writers-1", "uid-1", "127.0.0.1"), ("readers-1", "uid-2", "127.0.0.1")
+
+
+@dataclass
+class Port:
+    """A gateway's links port and all it goes by."""
+
+    core: Core
+    address: str
+    folder: Path
+    membership: Membership
+    context: ReloadingContext
+    ca: TestCa
+
+    @property
+    def instances(self) -> dict[str, str]:
+        return {i.name: i.node for i in self.core.table.instances.values()}
+
+
+@pytest.fixture
+async def port(tmp_path: Path) -> AsyncIterator[Port]:
+    async def keys() -> KeySet:
+        return key_set("key-1")
+
+    ca = TestCa("ca")
+    folder = ca.write(tmp_path / "tls", names.LINKS_SERVICE)
+    membership = Membership()
+    membership.update(members_of([pod_slice("writers", POD), pod_slice("readers", OTHER)], "system"))
+    gate = Gatekeeper(KeyCache(keys), membership, CheckRules(), lambda: NOW)
+    core = Core("default", GatewayMetrics.create(CollectorRegistry()))
+    context = ReloadingContext(CertificateFolder(folder))
+    server = LinkServer(core, LinkRules("gateway-1", gate, context))
+    async with server.serve("127.0.0.1", 0) as bound:
+        yield Port(core, f"127.0.0.1:{bound}", folder, membership, context, ca)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    port: Port, folder: Path, token: TokenOf, bundle: bytes | None = None, **changes: object
+) -> AsyncIterator[Sidecar]:
+    """A sidecar of the pod that the token is for, in a folder of its own."""
+    folder.mkdir()
+    (folder / "token").write_text(token.sign())
+    given = (bundle if bundle is not None else port.ca.bundle).decode()
+    write_assignments(folder / "assignments.json", assignment(http={"port": 1}), ca_bundle=given)
+    settings = Settings(
+        namespace=token.namespace,
+        node=token.service_account,
+        instance=token.pod,
+        pod_uid=token.pod_uid,
+        socket_path=folder / "host.sock",
+        assignments_path=folder / "assignments.json",
+        token_path=folder / "token",
+        tls=True,
+        gateways=(port.address,),
+        ops_port=None,
+    )
+    sidecar = Sidecar(replace(settings, **changes))  # type: ignore[arg-type]
+    stop = asyncio.Event()
+    task = asyncio.create_task(sidecar.run(stop))
+    try:
+        yield sidecar
+    finally:
+        stop.set()
+        await task
+
+
+GOOD = TokenOf()
+
+
+async def test_a_sidecar_links_by_tls_with_its_token_and_calls_bear_its_name(port: Port, tmp_path: Path) -> None:
+    async with running(port, tmp_path / "a", GOOD) as sidecar:
+        await until(lambda: sidecar.links.live == 1)
+        assert port.instances == {"writers-1": "writers"}
+        (instance,) = port.core.table.instances.values()
+        assert instance.principal == "spiffe://cluster.local/ns/team/sa/writers"
+    await until(lambda: port.instances == {})
+
+
+@pytest.mark.parametrize(
+    ("token", "changes", "why"),
+    [
+        pytest.param(replace(GOOD, expires=NOW - 60), {}, "expired", id="expired"),
+        pytest.param(replace(GOOD, issuer="https://foreign"), {}, "issuer", id="of a foreign issuer"),
+        pytest.param(replace(GOOD, audience=("vault",)), {}, "Audience", id="for another audience"),
+        pytest.param(replace(GOOD, key="key-9"), {}, "does not publish", id="of an unknown key"),
+        pytest.param(GOOD, {"node": "readers"}, "node is not its own", id="of another AgentNode"),
+        pytest.param(GOOD, {"pod_uid": "uid-2"}, "pod_uid is not its own", id="of another pod"),
+        pytest.param(GOOD, {"token_path": None}, "carries none", id="missing"),
+    ],
+)
+async def test_a_sidecar_is_refused_and_told_why_when_its_token_is(
+    port: Port, tmp_path: Path, token: TokenOf, changes: dict[str, object], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(port, tmp_path / "a", token, **changes) as sidecar:
+        await until(lambda: any(why in str(getattr(r, "why", "")) for r in caplog.records if r.name == "sidecar.links"))
+        assert (sidecar.links.live, port.instances) == (0, {})
+
+
+async def test_a_gateway_with_a_certificate_of_another_ca_gets_no_token(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "sidecar.links")
+    async with running(port, tmp_path / "a", GOOD, bundle=TestCa("other").bundle):
+        await until(lambda: any("CERTIFICATE_VERIFY_FAILED" in str(getattr(r, "reason", "")) for r in caplog.records))
+    assert port.instances == {}
+
+
+async def test_a_certificate_for_another_service_is_refused(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "sidecar.links")
+    port.ca.write(port.folder, names.REGISTRY_SERVICE)
+    port.context.reload()
+    async with running(port, tmp_path / "a", GOOD):
+        await until(lambda: any("mismatch" in str(getattr(r, "reason", "")) for r in caplog.records))
+    assert port.instances == {}
+
+
+async def test_a_second_link_for_one_pod_is_refused_and_the_first_stays(port: Port, tmp_path: Path) -> None:
+    async with running(port, tmp_path / "a", GOOD) as first:
+        await until(lambda: first.links.live == 1)
+        (instance,) = port.core.table.instances.values()
+        async with running(port, tmp_path / "b", GOOD) as second:
+            await asyncio.sleep(0.5)  # several tries
+            assert (first.links.live, second.links.live) == (1, 0)
+            assert list(port.core.table.instances.values()) == [instance]
+
+
+async def test_a_link_ends_when_its_pod_leaves_the_slices(port: Port, tmp_path: Path) -> None:
+    async with running(port, tmp_path / "a", GOOD) as sidecar:
+        await until(lambda: sidecar.links.live == 1)
+        port.membership.update(members_of([pod_slice("readers", OTHER)], "system"))
+        await until(lambda: port.instances == {})
+        await until(lambda: sidecar.links.live == 0)
+
+
+async def test_a_new_ca_serves_new_links_and_breaks_no_old_one(port: Port, tmp_path: Path) -> None:
+    new = TestCa("new")
+    both = port.ca.bundle + new.bundle
+    async with running(port, tmp_path / "a", GOOD, bundle=both) as first:
+        await until(lambda: first.links.live == 1)
+        (link,) = port.core.table.instances.values()
+        new.write(port.folder, names.LINKS_SERVICE)
+        port.context.reload()
+        second_token = replace(GOOD, pod="readers-1", pod_uid="uid-2", service_account="readers")
+        async with running(port, tmp_path / "b", second_token, bundle=new.bundle) as second:
+            await until(lambda: second.links.live == 1)
+            assert port.instances == {"writers-1": "writers", "readers-1": "readers"}
+            assert link in port.core.table.instances.values()
+
+
+async def test_plain_text_gets_nothing_from_the_port(port: Port) -> None:
+    host, _, number = port.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(number))
+    writer.write(b"switchboard/1 link\n")
+    with contextlib.suppress(ConnectionError):
+        assert b"HELLO" not in await reader.read()
+    writer.close()
+    assert port.instances == {}
