@@ -71,9 +71,11 @@ test: check test-integration ## Everything that a change must pass: check, integ
 	  test -z "$${CI:-}" || exit 1; \
 	fi
 
+BENCH ?=
 .PHONY: bench
-bench: venv ## Benchmarks, each beside its baseline (minutes; use an idle machine)
-	$(PY) -m bench.message_path
+bench: venv ## Benchmarks, each beside its baselines (10 minutes on an idle machine; BENCH=--quick: to see that all runs)
+	$(PY) -m bench.message_path $(BENCH)
+	$(PY) -m bench.baselines $(BENCH)
 
 .PHONY: simulate
 simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)

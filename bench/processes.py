@@ -1,107 +1,86 @@
-"""The message path as separate processes of this machine: gateway, sidecar, host; and a bare gRPC server beside it."""
+"""The processes of a benchmark: started, found by their port, measured by their CPU time and memory, stopped."""
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import grpc
-
-from switchboard_gateway import settings as gateway
-from switchboard_wire import names
-
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 START_S = 60.0
-CLIENT_CPU_SHARE = os.sysconf("SC_CLK_TCK")
+STOP_S = 15.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """address: where clients connect. pids: the processes between client and handler."""
+@contextlib.contextmanager
+def process(argv: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run a program beside us; it ends with the context at the latest."""
+    running = subprocess.Popen([str(word) for word in argv], env=os.environ | dict(environment or {}), cwd=ROOT)
+    try:
+        yield running.pid
+    finally:
+        stop(running)
 
-    address: str
-    pids: dict[str, int]
 
-    def cpu_s(self) -> dict[str, float]:
-        """CPU seconds that each process has used."""
-        return {name: _cpu_s(pid) for name, pid in self.pids.items()}
+def python(module: str, *words: str) -> list[str]:
+    """The command that runs a module in our environment."""
+    return [sys.executable, "-m", module, *words]
+
+
+def stop(running: subprocess.Popen[bytes]) -> None:
+    """End a process, by force when asking does not help."""
+    running.terminate()
+    try:
+        running.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
+
+
+def cpu_s(pids: Mapping[str, int]) -> float:
+    """CPU seconds that the processes have used together."""
+    return sum(_cpu_s(pid) for pid in pids.values())
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLIENT_CPU_SHARE
-
-
-@contextlib.contextmanager
-def switchboard_path(agent_entry: str = "echo:echo", agent: str = "echo") -> Iterator[Running]:
-    """gateway, sidecar and host, joined as in a pod; yields when the agent can be reached."""
-    grpc_port, links_port, http_port = free_port(), free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        assignment = {"name": agent, "type": agent, "version": "1.0.0", "python": {"entry": agent_entry}}
-        document = {"generation": 1, "concurrency": 1024, "queueLength": 4096, "agents": [assignment]}
-        Path(folder, "assignments.json").write_text(json.dumps(document))
-        common = {
-            names.ENV_SOCKET: f"{folder}/host.sock",
-            names.ENV_OPS_PORT: "0",
-            names.ENV_LOG_LEVEL: "WARNING",
-            names.ENV_LOG_FORMAT: "text",
-        }
-        ports = {
-            gateway.ENV_DIRECTORY: "announced",
-            gateway.ENV_BIND: "127.0.0.1",
-            gateway.ENV_GRPC_PORT: str(grpc_port),
-            gateway.ENV_HTTP_PORT: str(http_port),
-            gateway.ENV_LINKS_PORT: str(links_port),
-        }
-        pod = {
-            names.ENV_NODE: "bench",
-            names.ENV_INSTANCE: "bench-1",
-            names.ENV_GATEWAYS: f"127.0.0.1:{links_port}",
-            names.ENV_ASSIGNMENTS: f"{folder}/assignments.json",
-        }
-        start = stack.enter_context
-        pids = {
-            "gateway": start(_process("switchboard_gateway", common | ports)),
-            "sidecar": start(_process("switchboard_sidecar", common | pod)),
-            "host": start(_process("switchboard.host", common | {names.ENV_CODE: str(HERE / "agents")})),
-        }
-        yield Running(f"127.0.0.1:{grpc_port}", pids)
-
-
-@contextlib.contextmanager
-def direct_path() -> Iterator[Running]:
-    """A bare grpc.aio echo server: what one unary call costs without anything in between."""
-    port = free_port()
-    with _process("bench.direct_server", {"BENCH_PORT": str(port)}) as pid:
-        yield Running(f"127.0.0.1:{port}", {"server": pid})
-
-
-@contextlib.contextmanager
-def _process(module: str, environment: dict[str, str]) -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, "-m", module], env=os.environ | environment, cwd=HERE.parent)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
+    """Of the process and of its children that have ended or run (nginx and its workers)."""
+    total = 0.0
+    for one in (pid, *_children(pid)):
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        total += (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return total
 
 
-def wait_for_port(address: str) -> None:
-    """Wait until something listens. Raises TimeoutError."""
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process, in 10**6 bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def wait_for_port(port: int) -> None:
+    """Wait until something listens on the loopback. Raises TimeoutError."""
     end = time.monotonic() + START_S
-    with grpc.insecure_channel(address) as channel:
-        grpc.channel_ready_future(channel).result(timeout=max(0.1, end - time.monotonic()))
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing listens on port {port}")
+        time.sleep(0.05)
 
 
 def free_port() -> int:

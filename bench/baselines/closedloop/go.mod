@@ -1,0 +1,3 @@
+module bench/closedloop
+
+go 1.24
