@@ -18,3 +18,8 @@ test-journeys: installed ## Journeys on the cluster: API server, kubelet, gatewa
 .PHONY: test-long
 test-long: installed ## Journeys that take long
 	$(PY) -m pytest -q tests/journeys -m long
+
+.PHONY: reliability
+reliability: installed ## The figures of docs/reliability.md, at 1,000 messages a second (10 minutes; use an idle machine)
+	@mkdir -p build/bench
+	RELIABILITY_RATE=$${RELIABILITY_RATE:-1000} RELIABILITY_OUT=build/bench/reliability.json $(PY) -m pytest -q -s tests/journeys -m reliability

@@ -4,8 +4,10 @@
 what the cluster says of the test's namespace and of the release.
 """
 
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from journey import Journey
 from live.gateway import Address, Rest, reach_gateway
 from live.kubectl import CommandFailed, Kubectl, find_kubectl
 from live.release import NAMESPACE as SYSTEM
+from reliability import Report, await_whole, steady_pool
 
 from switchboard import SyncClient
 
@@ -75,12 +78,46 @@ def journey(kubectl: Kubectl, gateway: Address, session_client: SyncClient, name
     return Journey(kubectl, namespace, gateway, session_client, Rest(gateway.http, namespace))
 
 
+@pytest.fixture(scope="session")
+def rate() -> float:
+    """Calls a second of a load; `make reliability` asks for 1,000."""
+    return float(os.environ.get("RELIABILITY_RATE", "200"))
+
+
+@pytest.fixture(scope="session")
+def report() -> Iterator[Report]:
+    """The figures of the scenarios, written and shown at the end where RELIABILITY_OUT says so."""
+    made = Report()
+    yield made
+    if "RELIABILITY_OUT" in os.environ:
+        made.publish(Path(os.environ["RELIABILITY_OUT"]))
+
+
+@pytest.fixture(scope="session")
+def steady_journey(kubectl: Kubectl, gateway: Address, session_client: SyncClient, release: str) -> Iterator[Journey]:
+    """A namespace with the steady pool, for all tests that put it under load; each leaves it whole."""
+    name = f"journey-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "switchboard-journeys": "yes"}
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    journey = Journey(kubectl, name, gateway, session_client, Rest(gateway.http, name))
+    journey.apply(*steady_pool(name))
+    yield journey
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def steady(steady_journey: Journey) -> Journey:
+    """The steady pool, whole."""
+    await_whole(steady_journey)
+    return steady_journey
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Say with a failed journey what the cluster looked like."""
     report = yield
     if report.when != "teardown" and report.failed and isinstance(item, pytest.Function):
-        used = item.funcargs.get("journey")
+        used = item.funcargs.get("journey") or item.funcargs.get("steady_journey")
         if isinstance(used, Journey):
             report.sections += list(look_around(used.kubectl, used.namespace))
     return report

@@ -7,6 +7,8 @@ from typing import Any, Unpack
 
 from live.gateway import Address, Rest
 from live.kubectl import AGENT_NODES, AGENTS, Kubectl, condition, is_ready
+from live.outcomes import WRONG
+from live.steady import Plan, Steady, steady_load
 from live.traffic import Load, Tally, traffic
 from live.waiting import NotYet, wait_until
 
@@ -111,6 +113,18 @@ class Journey:
         with traffic(self.client, load, **options) as tally:
             tally.wait_for(5)
             yield tally
+
+    @contextlib.contextmanager
+    def steady(self, plan: Plan) -> Iterator[Steady]:
+        """An open loop to an agent of the test's namespace, from a process of its own; it must lose no call.
+
+        Whatever happened meanwhile, every call that was sent has ended exactly once, and with its own answer.
+        """
+        with steady_load(self.gateway.grpc, self.namespace, plan) as load:
+            yield load
+        assert len(load.outcomes()) == load.sent, "calls without an end"
+        assert load.ended_again == 0, "calls that ended twice"
+        assert not any(outcome.code == WRONG for outcome in load.outcomes()), "answers of other calls"
 
 
 def require_no_failure(tally: Tally) -> None:

@@ -1,0 +1,165 @@
+"""The pool that is put under load, what may be done to its pods, and the table of what came of it."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from journey import READY_S, Journey
+from live.outcomes import Figures
+from live.release import NAMESPACE as SYSTEM
+from live.steady import Plan, Steady
+from live.waiting import NotYet, wait_until
+from pools import agent, agent_node, code
+
+Json = dict[str, Any]
+
+PODS = 4
+# One attempt may take this long before another instance is asked, for the agents that may be asked twice
+PER_TRY_S = 1
+OPEN_S = 3
+APP = """
+import asyncio
+import os
+import threading
+from pathlib import Path
+from switchboard import agent
+
+DOOMED = Path("/tmp/doomed")  # stays when the container is started again
+if DOOMED.exists():
+    threading.Timer(1.0, os._exit, [9]).start()
+factor = 1.0
+
+@agent
+async def work(text: str) -> str:
+    await asyncio.sleep(0.005 * factor)
+    return text
+
+@agent
+async def control(text: str) -> str:
+    global factor
+    if text == "crash":
+        DOOMED.touch()
+        asyncio.get_running_loop().call_later(0.2, os._exit, 9)
+    else:
+        factor = float(text)
+    return text
+"""
+# The instance that this key leads to is the one that misbehaves
+VICTIM = "control/victim"
+
+
+def steady_pool(namespace: str) -> list[Json]:
+    """`work` may be delivered twice, `once` may not; `control/KEY` changes the instance of the key."""
+    patient = {"attempts": 5, "idempotent": True, "perTryTimeoutSeconds": PER_TRY_S}
+    breaker = {"consecutiveFailures": 5, "openSeconds": OPEN_S, "successesToClose": 3}
+
+    def working(name: str, strategy: str = "LeastConnections", **spec: Any) -> Json:
+        balancing = {"strategy": strategy}
+        return agent(namespace, name, "work", "app:work", loadBalancing=balancing, circuitBreaker=breaker, **spec)
+
+    return [
+        code(namespace, "work", app=APP),
+        agent_node(namespace, "work", replicas=PODS, concurrency=64, queueLength=1000),
+        working("work", retries=patient),
+        working("once", timeoutSeconds=5),
+        working("quickest", "ResponseTime", retries=patient),
+        agent(namespace, "control", "work", "app:control", loadBalancing={"keyAffinity": "Required"}),
+    ]
+
+
+def await_whole(journey: Journey) -> None:
+    """Wait until the pool has all its pods and both gateways may choose among them."""
+    journey.await_ready(nodes=("work",), agents=("work", "once", "quickest", "control"))
+    journey.await_pods("work", PODS)
+
+    def look() -> bool:
+        found = journey.rest.get("agents/work/instances").body["instances"]
+        if len(found) != PODS:
+            raise NotYet(f"{len(found)} are linked")
+        return True
+
+    wait_until(look, f"{PODS} instances at the gateway", READY_S)
+
+
+def await_release(journey: Journey) -> None:
+    """Wait until operator and gateway are whole again."""
+    for name in ("switchboard-gateway", "switchboard-operator"):
+        path = "{.status.readyReplicas}/{.status.replicas}/{.status.unavailableReplicas}"
+        words = ("get", f"deployment/{name}", "-n", SYSTEM, "-o", f"jsonpath={path}")
+        wait_until(lambda words=words: journey.kubectl(*words) == "2/2/", f"{name} to be whole", READY_S)
+
+
+def tell_victim(journey: Journey, what: str) -> str:
+    """Tell the instance of the key how to behave; its name."""
+    return journey.client.request(VICTIM, what, namespace=journey.namespace).instance
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two loads at the same time: calls that may be delivered twice, and calls that may not."""
+
+    safe: Steady
+    once: Steady
+
+
+@contextlib.contextmanager
+def both_loads(journey: Journey, rate: float) -> Iterator[Pair]:
+    """Half of the rate each."""
+    half = rate / 2
+    with (
+        journey.steady(Plan("work", half, idempotent=True, sessions=6)) as safe,
+        journey.steady(Plan("once", half, sessions=6)) as once,
+    ):
+        yield Pair(safe, once)
+
+
+@dataclass(slots=True)
+class Report:
+    """Rows of figures, one for each load of each scenario."""
+
+    rows: list[Json] = field(default_factory=list)
+
+    def add(self, scenario: str, load: str, figures: Figures, **more: float) -> None:
+        """Note the figures of one load; `more`: what the scenario alone can tell."""
+        self.rows.append(
+            {
+                "scenario": scenario,
+                "load": load,
+                "calls": figures.calls,
+                "per_s": round(figures.per_s),
+                "failed": dict(figures.failed),
+                "p50_ms": round(figures.p50_ms, 1),
+                "p99_ms": round(figures.p99_ms, 1),
+                "max_ms": round(figures.max_ms),
+                "gap_ms": round(figures.gap_s * 1000),
+                "late_p99_ms": round(figures.late_p99_ms, 1),
+                **{name: round(value, 3) for name, value in more.items()},
+            }
+        )
+
+    def add_pair(self, scenario: str, pair: Pair, **more: float) -> None:
+        self.add(scenario, "idempotent", pair.safe.figures(), **more)
+        self.add(scenario, "at most once", pair.once.figures())
+
+    def publish(self, path: Path) -> None:
+        """Write the rows as JSON and print them as the table of the document."""
+        path.write_text(json.dumps(self.rows, indent=1) + "\n")
+        sys.stdout.write("\n\n" + "\n".join(self.table()) + "\n")
+
+    def table(self) -> list[str]:
+        lines = [
+            "| scenario | load | calls | per s | failed | p50 | p99 | max | gap | more |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        known = ("scenario", "load", "calls", "per_s", "failed", "p50_ms", "p99_ms", "max_ms", "gap_ms", "late_p99_ms")
+        for row in self.rows:
+            failed = ", ".join(f"{count} {code}" for code, count in row["failed"].items()) or "0"
+            more = ", ".join(f"{name} {value:g}" for name, value in row.items() if name not in known)
+            cells = [row["scenario"], row["load"], f"{row['calls']:,}", f"{row['per_s']:,}", failed]
+            cells += [f"{row[name]:g} ms" for name in ("p50_ms", "p99_ms", "max_ms", "gap_ms")]
+            lines.append(f"| {' | '.join([*cells, more])} |")
+        return lines
