@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,14 +121,15 @@ class Rest:
     def get(self, path: str) -> Reply:
         return self._exchange(urllib.request.Request(self.url(path)))
 
-    def execute(self, path: str, given: object, **members: object) -> Reply:
+    def execute(self, path: str, given: object, *, key: str = "", **members: object) -> Reply:
         """POST `{"input": …}` to `agents/NAME` or `capabilities/NAME`."""
-        return self.post(path, json.dumps({"input": given, **members}).encode())
+        return self.post(path, json.dumps({"input": given, **members}).encode(), key)
 
-    def post(self, path: str, body: bytes) -> Reply:
+    def post(self, path: str, body: bytes, key: str = "") -> Reply:
         """POST a body as JSON, whatever it is."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        return self._exchange(urllib.request.Request(self.url(f"{path}/execute"), data=body, headers=headers))
+        url = self.url(f"{path}/execute{f'?key={urllib.parse.quote(key)}' if key else ''}")
+        return self._exchange(urllib.request.Request(url, data=body, headers=headers))
 
     def _exchange(self, request: urllib.request.Request) -> Reply:
         try:

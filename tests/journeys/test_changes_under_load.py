@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from live.kubectl import AGENT_NODES
 from live.waiting import NotYet, wait_until
-from reliability import PODS, await_release, await_whole, both_loads
+from reliability import PODS, await_whole, both_loads, spread_again
 
 pytestmark = pytest.mark.reliability
 # Before and after, so that there is something to compare with
@@ -46,7 +46,7 @@ def test_a_node_is_drained_without_a_failed_call(steady, rate, report):
     on_node = {pod["metadata"]["name"] for pod in steady.pods("work") if pod["spec"]["nodeName"] == NODE}
     if not on_node:
         pytest.skip(f"no instance runs on a node {NODE}")
-    with both_loads(steady, rate) as pair, cordoned(steady):
+    with cordoned(steady), both_loads(steady, rate) as pair:
         pair.safe.run_for(CALM_S)
         words = ("drain", NODE, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
         steady.kubectl(*words, timeout_s=150)
@@ -54,18 +54,18 @@ def test_a_node_is_drained_without_a_failed_call(steady, rate, report):
         await_whole(steady)
         pair.safe.run_for(CALM_S)
 
-    await_release(steady)
     report.add_pair("drain of one node of two", pair, evicted=len(on_node))
     require_none_failed(pair)
 
 
 @contextlib.contextmanager
 def cordoned(journey) -> Iterator[None]:
-    """Whatever happens, the node takes pods again."""
+    """Whatever happens, the node takes pods again, and has some."""
     try:
         yield
     finally:
         journey.kubectl("uncordon", NODE)
+        spread_again(journey)
 
 
 @contextlib.contextmanager

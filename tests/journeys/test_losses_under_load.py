@@ -5,9 +5,8 @@ import signal
 import time
 
 import pytest
-from live.release import NAMESPACE as SYSTEM
 from pod_processes import find_processes
-from reliability import await_release, await_whole, both_loads
+from reliability import await_release, await_whole, both_loads, busiest, busiest_gateway
 
 pytestmark = [
     pytest.mark.reliability,
@@ -16,14 +15,13 @@ pytestmark = [
 CALM_S = 3
 # Long enough for a killed container to be started again and to take calls
 AFTER_S = 6
-GATEWAY = "app.kubernetes.io/component=gateway"
 # What a broken stream means, and nothing else
 HONEST = {"NODE_UNAVAILABLE delivered=MAYBE"}
 
 
-def kill_first(pods, command: str) -> float:
-    """SIGKILL for the processes of the first pod; when. Skips where its processes are elsewhere."""
-    pids = find_processes(pods[:1], command)
+def kill_part(pod, command: str) -> float:
+    """SIGKILL for some processes of the pod; when. Skips where they are elsewhere."""
+    pids = find_processes([pod], command)
     if not pids:
         pytest.skip("the pods' processes are not on this machine")
     for pid in pids:
@@ -34,7 +32,7 @@ def kill_first(pods, command: str) -> float:
 def test_a_killed_gateway_loses_no_idempotent_call(steady, rate, report):
     with both_loads(steady, rate) as pair:
         calm = pair.safe.run_for(CALM_S)
-        killed_s = kill_first(steady.kubectl.items(SYSTEM, "pods", GATEWAY), "switchboard_gateway")
+        killed_s = kill_part(busiest_gateway(steady), "switchboard_gateway")
         pair.safe.run_for(AFTER_S)
     await_release(steady)
 
@@ -46,7 +44,7 @@ def test_a_killed_gateway_loses_no_idempotent_call(steady, rate, report):
 def test_a_sidecar_killed_alone_loses_no_idempotent_call(steady, rate, report):
     with both_loads(steady, rate) as pair:
         calm = pair.safe.run_for(CALM_S)
-        killed_s = kill_first(steady.pods("work"), "switchboard_sidecar")
+        killed_s = kill_part(busiest_pod(steady, pair), "switchboard_sidecar")
         pair.safe.run_for(AFTER_S)
         await_whole(steady)
 
@@ -58,12 +56,17 @@ def test_a_sidecar_killed_alone_loses_no_idempotent_call(steady, rate, report):
 def test_a_host_killed_alone_loses_no_idempotent_call(steady, rate, report):
     with both_loads(steady, rate) as pair:
         calm = pair.safe.run_for(CALM_S)
-        killed_s = kill_first(steady.pods("work"), "switchboard.host")
+        killed_s = kill_part(busiest_pod(steady, pair), "switchboard.host")
         pair.safe.run_for(AFTER_S)
 
     tell(report, "host killed alone (SIGKILL)", pair, calm, killed_s)
     assert pair.safe.figures().failed == {}
     assert set(pair.once.figures().failed) <= HONEST
+
+
+def busiest_pod(journey, pair):
+    name = busiest(pair.safe)
+    return next(pod for pod in journey.pods("work") if pod["metadata"]["name"] == name)
 
 
 def tell(report, scenario: str, pair, calm, killed_s: float) -> None:

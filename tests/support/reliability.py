@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from journey import READY_S, Journey
+from live.figures_table import table
+from live.kubectl import is_ready
 from live.outcomes import Figures
 from live.release import NAMESPACE as SYSTEM
 from live.steady import Plan, Steady
@@ -17,6 +20,8 @@ from pools import agent, agent_node, code
 
 Json = dict[str, Any]
 
+GATEWAY = "app.kubernetes.io/component=gateway"
+SESSIONS = re.compile(r"^switchboard_gateway_sessions (\S+)", re.MULTILINE)
 PODS = 4
 # One attempt may take this long before another instance is asked, for the agents that may be asked twice
 PER_TRY_S = 1
@@ -93,6 +98,35 @@ def await_release(journey: Journey) -> None:
         wait_until(lambda words=words: journey.kubectl(*words) == "2/2/", f"{name} to be whole", READY_S)
 
 
+def spread_again(journey: Journey) -> None:
+    """After a drain all pods are on one node, where nothing moves them: replace half of those that are so."""
+    selectors = ("gateway", "operator")
+    pods = [(SYSTEM, f"app.kubernetes.io/component={name}") for name in selectors]
+    for namespace, selector in [*pods, (journey.namespace, "switchboard.dev/agentnode=work")]:
+        found = [pod for pod in journey.kubectl.items(namespace, "pods", selector) if is_ready(pod)]
+        if len({pod["spec"]["nodeName"] for pod in found}) == 1:
+            names = [pod["metadata"]["name"] for pod in found]
+            journey.kubectl("delete", "pod", "-n", namespace, *names[: len(names) // 2])
+    await_release(journey)
+    await_whole(journey)
+
+
+def busiest(load: Steady) -> str:
+    """The instance that has answered most."""
+    return load.figures().by_instance.most_common(1)[0][0]
+
+
+def busiest_gateway(journey: Journey) -> Json:
+    """The replica with the most sessions."""
+    pods = [pod for pod in journey.kubectl.items(SYSTEM, "pods", GATEWAY) if is_ready(pod)]
+
+    def sessions(pod: Json) -> float:
+        path = f"/api/v1/namespaces/{SYSTEM}/pods/{pod['metadata']['name']}:7490/proxy/metrics"
+        return sum(float(count) for count in SESSIONS.findall(journey.kubectl("get", f"--raw={path}")))
+
+    return max(pods, key=sessions)
+
+
 def tell_victim(journey: Journey, what: str) -> str:
     """Tell the instance of the key how to behave; its name."""
     return journey.client.request(VICTIM, what, namespace=journey.namespace).instance
@@ -111,8 +145,8 @@ def both_loads(journey: Journey, rate: float) -> Iterator[Pair]:
     """Half of the rate each."""
     half = rate / 2
     with (
-        journey.steady(Plan("work", half, idempotent=True, sessions=6)) as safe,
-        journey.steady(Plan("once", half, sessions=6)) as once,
+        journey.steady(Plan("work", half, idempotent=True, sessions=12)) as safe,
+        journey.steady(Plan("once", half, sessions=12)) as once,
     ):
         yield Pair(safe, once)
 
@@ -148,18 +182,4 @@ class Report:
     def publish(self, path: Path) -> None:
         """Write the rows as JSON and print them as the table of the document."""
         path.write_text(json.dumps(self.rows, indent=1) + "\n")
-        sys.stdout.write("\n\n" + "\n".join(self.table()) + "\n")
-
-    def table(self) -> list[str]:
-        lines = [
-            "| scenario | load | calls | per s | failed | p50 | p99 | max | gap | more |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        known = ("scenario", "load", "calls", "per_s", "failed", "p50_ms", "p99_ms", "max_ms", "gap_ms", "late_p99_ms")
-        for row in self.rows:
-            failed = ", ".join(f"{count} {code}" for code, count in row["failed"].items()) or "0"
-            more = ", ".join(f"{name} {value:g}" for name, value in row.items() if name not in known)
-            cells = [row["scenario"], row["load"], f"{row['calls']:,}", f"{row['per_s']:,}", failed]
-            cells += [f"{row[name]:g} ms" for name in ("p50_ms", "p99_ms", "max_ms", "gap_ms")]
-            lines.append(f"| {' | '.join([*cells, more])} |")
-        return lines
+        sys.stdout.write("\n\n" + "\n".join(table(self.rows)) + "\n")

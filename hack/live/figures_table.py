@@ -1,0 +1,54 @@
+"""`python -m live.figures_table FILE PAGE`: the figures of `make reliability`, as the table of a page."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+BEGIN = "<!-- figures: written by make reliability -->"
+END = "<!-- end of figures -->"
+COLUMNS = ("scenario", "load", "calls", "per_s", "failed", "p50_ms", "p99_ms", "max_ms", "gap_ms", "late_p99_ms")
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """A line of Markdown for each row; what a scenario alone can tell comes last."""
+    lines = [
+        "| scenario | load | calls | per s | failed | p50 | p99 | slowest | longest gap | more |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        failed = ", ".join(f"{count} {code}" for code, count in row["failed"].items()) or "0"
+        more = ", ".join(f"{worded(name)} {value:g}" for name, value in row.items() if name not in COLUMNS)
+        cells = [row["scenario"], row["load"], f"{row['calls']:,}", f"{row['per_s']:,}", failed]
+        cells += [f"{row[name]:g} ms" for name in ("p50_ms", "p99_ms", "max_ms", "gap_ms")]
+        lines.append(f"| {' | '.join([*cells, more])} |")
+    return lines
+
+
+def worded(name: str) -> str:
+    """`new_leader_s` as people read it: `new leader (s)`."""
+    words = name.split("_")
+    if words[-1] in ("s", "ms"):
+        words[-1] = f"({words[-1]})"
+    return " ".join(words)
+
+
+def insert(page: str, rows: Sequence[Row]) -> str:
+    """The page with these figures in the place of those that it has. Raises ValueError when it has no place."""
+    before, mark, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"no place for figures: {BEGIN} … {END}")
+    return "\n".join([f"{before}{BEGIN}", "", *table(rows), "", f"{END}{after}"])
+
+
+def main() -> int:
+    rows, page = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    page.write_text(insert(page.read_text(), rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The figures as a table, and their place in a page."""
+
+import pytest
+from live.figures_table import BEGIN, END, insert, table
+
+ROW = {
+    "scenario": "a pod killed",
+    "load": "idempotent",
+    "calls": 12000,
+    "per_s": 1000,
+    "failed": {},
+    "p50_ms": 3.2,
+    "p99_ms": 20.0,
+    "max_ms": 100,
+    "gap_ms": 7,
+    "late_p99_ms": 1.0,
+    "new_leader_s": 12.5,
+}
+
+
+def test_a_row_tells_what_failed_and_what_only_its_scenario_knows() -> None:
+    failed = ROW | {"failed": {"NODE_UNAVAILABLE delivered=MAYBE": 3}}
+
+    lines = table([ROW, failed])
+
+    assert lines[2] == (
+        "| a pod killed | idempotent | 12,000 | 1,000 | 0 | 3.2 ms | 20 ms | 100 ms | 7 ms | new leader (s) 12.5 |"
+    )
+    assert "| 3 NODE_UNAVAILABLE delivered=MAYBE |" in lines[3]
+
+
+def test_new_figures_take_the_place_of_the_old_and_nothing_else() -> None:
+    page = f"# Head\n{BEGIN}\nold\n{END}\ntail\n"
+
+    once = insert(page, [ROW])
+
+    assert "old" not in once
+    assert once.startswith("# Head\n")
+    assert once.endswith(f"{END}\ntail\n")
+    assert insert(once, [ROW]) == once
+
+
+def test_a_page_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place for figures"):
+        insert("# Head\n", [ROW])
