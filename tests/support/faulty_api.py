@@ -19,10 +19,12 @@ _WATCH_ERROR = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "mess
 
 @dataclass(slots=True)
 class FaultyApi:
-    """`status`: answer everything with it.  `fail_watches()`: end the running watches with an ERROR event."""
+    """`status`: answer everything with it.  `delay_s`: answer that much later.  `fail_watches()`: end the running
+    watches with an ERROR event."""
 
     kubeconfig: Path
     status: int = 0
+    delay_s: float = 0.0
     requests: int = 0
     _broken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,6 +70,7 @@ async def _forward(
     api: FaultyApi, upstream: aiohttp.ClientSession, host: str, request: web.Request
 ) -> web.StreamResponse:
     api.requests += 1
+    await asyncio.sleep(api.delay_s)
     if api.status:
         return web.json_response({"kind": "Status", "code": api.status, "message": "injected"}, status=api.status)
     headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}

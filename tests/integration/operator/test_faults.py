@@ -95,6 +95,47 @@ async def test_an_api_server_that_refuses_everything_is_waited_for(
         assert operator.process.poll() is None, "it must not have restarted"
 
 
+async def test_an_api_server_that_is_slow_only_makes_it_slow(
+    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+) -> None:
+    async with faulty_api(server, tmp_path) as api:
+        operator = start_operator(KUBECONFIG=str(api.kubeconfig))
+        await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
+        api.delay_s = 1.5  # a renewal asks twice and may take 5 s
+        for name in ("one", "two"):
+            await kube.create(AGENT_NODES, agent_node(namespace, name))
+        for name in ("one", "two"):
+            await eventually(lambda name=name: kube.get(DEPLOYMENTS, name, namespace), what=f"the Deployment {name}")
+        lease = await kube.get(LEASES, "switchboard-operator", namespace)
+        assert lease["spec"]["leaseTransitions"] == 0, "it has kept the lease"
+        assert await asyncio.to_thread(operator.stop) == 0
+
+
+@pytest.mark.parametrize(
+    "renewed",
+    [pytest.param("2001-01-01T00:00:00.000000Z", marks=pytest.mark.long), "2101-01-01T00:00:00.000000Z"],
+)
+async def test_a_leader_whose_clock_is_wrong_neither_loses_the_lease_nor_keeps_it_when_dead(
+    renewed: str, kube: Kube, namespace: str, start_operator: StartOperator
+) -> None:
+    """The test is the other leader; its clock says what a clock after a jump would."""
+    spec = {"holderIdentity": "jumped", "leaseDurationSeconds": 15, "leaseTransitions": 0, "renewTime": renewed}
+    lease = await kube.create(
+        LEASES, {"metadata": {"name": "switchboard-operator", "namespace": namespace}, "spec": spec}
+    )
+    start_operator("operator-a")
+    began = asyncio.get_running_loop().time()
+    for number in range(10):  # it renews every 2 s for longer than the lease lasts
+        await asyncio.sleep(2)
+        spec["renewTime"] = renewed.replace("00.000000", f"{number:02}.000000")
+        lease = await kube.update(LEASES, lease | {"spec": spec})
+    died = asyncio.get_running_loop().time()
+    assert died - began > 15
+    assert await holder(kube, namespace) == "jumped"
+    await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
+    assert asyncio.get_running_loop().time() - died < 20
+
+
 async def holder(kube: Kube, namespace: str) -> str:
     """Who leads."""
     lease = await kube.get(LEASES, "switchboard-operator", namespace)
