@@ -1,20 +1,17 @@
 """The operator goes, in every way; messages do not notice, and it converges when it is back."""
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from journey import require_no_failure
 from live.kubectl import AGENT_NODES, AGENTS
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
-from live.waiting import NotYet, wait_until
+from live.waiting import wait_until
+from operators import OPERATOR, no_operator
 from pod_processes import find_processes
 from pools import agent, echo_pool
-
-OPERATOR = "app.kubernetes.io/component=operator"
 
 
 def test_with_no_operator_messages_flow_and_a_deleted_pods_replacement_answers(journey):
@@ -22,7 +19,7 @@ def test_with_no_operator_messages_flow_and_a_deleted_pods_replacement_answers(j
     journey.await_ready(nodes=("echo",), agents=("echo",))
     [before] = journey.await_pods("echo", 1)
 
-    with no_operator(journey), journey.traffic(Load("echo", "hello", senders=4, per_second=20)) as tally:
+    with no_operator(journey.kubectl), journey.traffic(Load("echo", "hello", senders=4, per_second=20)) as tally:
         journey.kube("delete", "pod", before, "--wait=false")
         wait_until(lambda: len(tally.by_instance) == 2, "the replacement's answers", 180)
         tally.wait_for(20)
@@ -63,24 +60,3 @@ def test_an_operator_killed_in_the_middle_of_its_work_converges(journey):
     assert [found["metadata"]["name"] for found in owned] == names
     # The sidecars' streams are with the new processes, so nothing is left to be told
     assert journey.kubectl.items(journey.namespace, AGENTS)
-
-
-@contextlib.contextmanager
-def no_operator(journey) -> Iterator[None]:
-    """Scale the operator to nothing while the context is open."""
-    deployment = "deployment/switchboard-operator"
-    replicas = journey.kubectl("get", deployment, "-n", SYSTEM, "-o", "jsonpath={.spec.replicas}")
-    try:
-        journey.kubectl("scale", deployment, "-n", SYSTEM, "--replicas=0")
-
-        def look() -> bool:
-            left = journey.kubectl.items(SYSTEM, "pods", OPERATOR)
-            if left:
-                raise NotYet(f"{len(left)} pods are there")
-            return True
-
-        wait_until(look, "the operator to be gone")
-        yield
-    finally:
-        journey.kubectl("scale", deployment, "-n", SYSTEM, f"--replicas={replicas}")
-        journey.kubectl("rollout", "status", deployment, "-n", SYSTEM, "--timeout=120s", timeout_s=150)
