@@ -174,6 +174,7 @@ class _Dev:
             "SWITCHBOARD_GRPC_PORT": str(ports.grpc),
             "SWITCHBOARD_HTTP_PORT": str(ports.http),
             "SWITCHBOARD_LINKS_PORT": str(ports.links),
+            "SWITCHBOARD_SESSION_PORT": "0",
             names.ENV_OPS_PORT: str(ports.gateway_ops),
             **_COMMON,
             names.ENV_LOG_LEVEL: "DEBUG",  # calls that no handler answered are told there

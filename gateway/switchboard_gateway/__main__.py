@@ -18,6 +18,8 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)
   SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
+  SWITCHBOARD_SESSION_PORT sessions of the SDK that leave gRPC (7401)
+  SWITCHBOARD_POD_IP       where clients find that port
   SWITCHBOARD_HTTP_PORT    REST for clients (8080)
   SWITCHBOARD_LINKS_PORT   links of sidecars (7410)
   SWITCHBOARD_OPS_PORT     /livez /readyz /metrics (7490)

@@ -1,4 +1,4 @@
-"""The public gRPC methods: sessions, and unary calls for clients without the SDK, as shells over the core."""
+"""The public gRPC methods for clients without the SDK, as shells over the core; sessions are next door."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -7,14 +7,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from switchboard_gateway.core import Client, Core
+from switchboard_gateway.core import Core
 from switchboard_gateway.public_answers import abort, whole
 from switchboard_gateway.public_listing import ListingApi
+from switchboard_gateway.sessions import Sessions
 from switchboard_wire.calls import OutgoingCall, Payload, new_open
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import MAX_DATA_BYTES
-from switchboard_wire.peer import Peer
-from switchboard_wire.streams import run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -22,9 +21,10 @@ from switchboard_wire.v1 import gateway_pb2 as api
 class PublicApi:
     """Handlers of service switchboard.v1.Gateway; raw bytes in and out."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, sessions: Sessions) -> None:
         self._core = core
         self._listing = ListingApi(core)
+        self._sessions = sessions
         self._local = core.attach_local("unary gRPC")
         self._prefix = f"{secrets.token_hex(8)}-"  # message ids of clients that give none
         self._counter = 0
@@ -34,23 +34,12 @@ class PublicApi:
         return grpc.method_handlers_generic_handler(
             "switchboard.v1.Gateway",
             {
-                "Session": grpc.stream_stream_rpc_method_handler(self._session),
+                "Session": grpc.stream_stream_rpc_method_handler(self._sessions.over_grpc),
                 "Request": grpc.unary_unary_rpc_method_handler(self._request),
                 "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
                 **self._listing.methods(),
             },
         )
-
-    async def _session(self, _: Any, context: Any) -> None:
-        peer = Peer(Client(self._core, self._core.namespace), dialled=False, label=context.peer())
-        sessions = self._core.sessions
-        sessions.add(peer)
-        self._core.metrics.sessions.set((), len(sessions))
-        try:
-            await run_stream(peer, context)
-        finally:
-            sessions.discard(peer)
-            self._core.metrics.sessions.set((), len(sessions))
 
     async def _request(self, data: bytes, context: Any) -> bytes:
         frame, rest = self._open_frame(await _read(data, context), context)

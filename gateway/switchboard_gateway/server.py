@@ -14,6 +14,7 @@ from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.rest import serve_rest
+from switchboard_gateway.sessions import Sessions
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_identity.identities import Gate
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
@@ -56,7 +57,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
         rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
         await enter(LinkServer(core, rules).serve(settings.bind, settings.links_port))
-        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core).handler()]))
+        sessions = Sessions(core)
+        await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
+        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core, sessions).handler()]))
         await enter(serve_rest(core, settings.bind, settings.http_port))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)

@@ -12,6 +12,7 @@ ENV_BIND = "SWITCHBOARD_BIND"
 ENV_GRPC_PORT = "SWITCHBOARD_GRPC_PORT"
 ENV_HTTP_PORT = "SWITCHBOARD_HTTP_PORT"
 ENV_LINKS_PORT = "SWITCHBOARD_LINKS_PORT"
+ENV_SESSION_PORT = "SWITCHBOARD_SESSION_PORT"
 ENV_ZONE = "SWITCHBOARD_ZONE"
 
 
@@ -20,7 +21,8 @@ class GatewaySettings:
     """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports.
 
     namespaces: those whose Agents are served; empty: all. zone: where this replica runs; empty: as the EndpointSlice of
-    its pod, of UID `pod_uid`, says. identity: TLS and tokens of the links.
+    its pod, of UID `pod_uid`, says. session_port: of sessions that leave gRPC, 0 for any; reached_at: the IP address
+    under which clients find it, empty when none is known. identity: TLS and tokens of the links.
     """
 
     namespace: str = "default"
@@ -33,6 +35,8 @@ class GatewaySettings:
     grpc_port: int = names.GATEWAY_GRPC_PORT
     http_port: int = names.GATEWAY_HTTP_PORT
     links_port: int = names.LINKS_PORT
+    session_port: int = names.SESSION_PORT
+    reached_at: str = ""
     ops_port: int = names.OPS_PORT
     identity: IdentitySettings = field(default_factory=IdentitySettings)
 
@@ -54,9 +58,16 @@ class GatewaySettings:
             grpc_port=_port(environ, ENV_GRPC_PORT, names.GATEWAY_GRPC_PORT),
             http_port=_port(environ, ENV_HTTP_PORT, names.GATEWAY_HTTP_PORT),
             links_port=_port(environ, ENV_LINKS_PORT, names.LINKS_PORT),
+            session_port=_port(environ, ENV_SESSION_PORT, names.SESSION_PORT),
+            reached_at=environ.get(names.ENV_POD_IP) or _own(environ.get(ENV_BIND, "")),
             ops_port=_port(environ, names.ENV_OPS_PORT, names.OPS_PORT),
             identity=IdentitySettings.from_environment(environ),
         )
+
+
+def _own(bind: str) -> str:
+    """The address that the gateway listens on, when that is one and not all."""
+    return "" if bind in ("", "0.0.0.0", "::") else bind
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -4,10 +4,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
-from switchboard_kube import NAMESPACE_TERMINATING, Forbidden, Invalid, NotFound
+from switchboard_kube import NAMESPACE_TERMINATING, Conflict, Forbidden, Invalid, NotFound
 from switchboard_operator.checks import Fault, conflict_with, is_foreign, is_leftover
 from switchboard_operator.objects import CHILD_KINDS, Resource, read_resource
 from switchboard_operator.plan import Action, Apply, Remove, Scale, version_of_child
+from switchboard_operator.shrink import Mark
 from switchboard_operator.writing import Writer
 from switchboard_wire import names
 
@@ -57,6 +58,8 @@ class Executor:
                     await self.writer.scale(meta.namespace, meta.name, action.replicas, action.resource_version)
                 case Remove():
                     await self.writer.delete(action.kind, node.meta.namespace, action.name, action.uid)
+                case Mark():
+                    await self._mark(action)
                 case Apply():
                     if fault := await self._apply(action, node, now):
                         return fault
@@ -84,6 +87,20 @@ class Executor:
         self._refused.pop(key, None)
         self._settled[key] = (digest, version_of_child(read_resource(action.kind, answer)))
         return None
+
+    async def _mark(self, mark: Mark) -> None:
+        """A pod that is gone, or may not be marked, must not keep the pool from shrinking."""
+        pod = mark.pod
+        try:
+            await self.writer.annotate_pod(
+                pod.namespace, pod.name, pod.uid, (names.DELETION_COST_ANNOTATION, mark.cost)
+            )
+        except (NotFound, Conflict):
+            return
+        except (Invalid, Forbidden) as error:
+            log.warning(
+                "a pod cannot be marked", extra={"pod": f"{pod.namespace}/{pod.name}", "error": str(error)[:512]}
+            )
 
     async def _stranger(self, action: Apply, node: Resource) -> Fault | None:
         """The watches see only what has our label: ask whether somebody else has the name."""

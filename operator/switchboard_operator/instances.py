@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from switchboard_operator.load import Load
 from switchboard_operator.objects import Pod
 from switchboard_operator.registry import HostedState, Registry, is_shown, state_of
 from switchboard_operator.snapshot import NodeSnapshot
@@ -30,6 +31,7 @@ class Instance:
     version: str
     agents: tuple[HostedState, ...]
     is_shown: bool = True
+    load: Load | None = None
 
 
 def observe_instances(
@@ -100,7 +102,7 @@ def _observe(pod: Pod, zone: str, before: Mapping[str, Any] | None, registry: Re
     if pod.deleting and state != "Down":
         state = "Draining"
     shown = state != "Down" or is_shown(record, registry.patience(record.pool), now)
-    return Instance(pod, zone, state, record.activity, record.version, record.agents, shown)
+    return Instance(pod, zone, state, record.activity, record.version, record.agents, shown, record.load)
 
 
 def _unheard(pod: Pod, zone: str, told: Mapping[str, Any] | None, registry: Registry, now: float) -> Instance:

@@ -70,6 +70,8 @@ class Pod:
     ready: bool
     deleting: bool
     finished: bool  # it will never run again
+    running: bool
+    deletion_cost: str  # what the ReplicaSet controller goes by; empty: nothing is said
     waiting: str  # why a container does not start, for people
 
 
@@ -114,6 +116,8 @@ def read_pod(body: Raw) -> Pod:
         ready=ready,
         deleting=meta.deleting,
         finished=status.get("phase") in ("Succeeded", "Failed"),
+        running=status.get("phase") == "Running",
+        deletion_cost=str(meta.annotations.get(names.DELETION_COST_ANNOTATION, "")),
         waiting=_waiting(status),
     )
 

@@ -18,9 +18,11 @@ from switchboard_operator.desired import (
     choose_images,
 )
 from switchboard_operator.digest import covers, digest_of
+from switchboard_operator.instances import Instance
 from switchboard_operator.objects import AUTOSCALER, CONFIG_MAP, DEPLOYMENT, Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.replicas import choose_replicas
+from switchboard_operator.shrink import Mark, plan_shrink
 from switchboard_operator.snapshot import NodeSnapshot
 from switchboard_wire import names
 
@@ -53,7 +55,7 @@ class Remove:
     uid: str
 
 
-Action = Apply | Scale | Remove
+Action = Apply | Scale | Remove | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Context:
 
     reported_generation: the highest generation of assignments that any sidecar of the AgentNode has applied.
     may_roll: no other pool takes a new release of the operator right now.
+    instances: those of the AgentNode.
+    is_patient: a shrink may wait until it is known, and marked, which pods go.
     settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
     """
 
@@ -70,6 +74,8 @@ class Context:
     reported_generation: int = 0
     settled: Mapping[str, tuple[str, str]] | None = None
     may_roll: bool = True
+    instances: tuple[Instance, ...] = ()
+    is_patient: bool = True
 
 
 def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
@@ -85,19 +91,20 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
         actions.append(Scale(replicas.scale, node.meta.resource_version))
     deployment = snapshot.children.get(DEPLOYMENT)
     images = choose_images(node, deployment, context.images, context.around, may_roll=context.may_roll)
+    shrink = plan_shrink(snapshot, replicas.deployment, context.instances, is_patient=context.is_patient)
     wanted = [
         build_account(node),
         _config_map(snapshot, context),
         build_service(node),
         build_budget(node),
-        build_deployment(node, replicas.deployment, images, context.around),
+        build_deployment(node, shrink.replicas, images, context.around),
     ]
     if node.spec.get("autoscaling"):
         wanted.append(build_autoscaler(node))
     for manifest in wanted:
         action = _apply_if_needed(manifest, snapshot, context.settled or {})
         actions += [action] if action else []
-    return actions
+    return [*actions, *shrink.marks]
 
 
 def waits_to_roll(snapshot: NodeSnapshot, context: Context) -> bool:

@@ -39,6 +39,8 @@ AGENT_STATUS_S: Final = 5.0
 RECHECK_S: Final = 15.0
 # The watch shows a write of ours within milliseconds; its event brings the key back anyway
 ECHO_S: Final = 0.2
+# Until the pods that go are marked and all instances are heard: sidecars come back to a new operator within 6 s
+SHRINK_S: Final = 10.0
 
 
 class Look(Protocol):
@@ -65,6 +67,7 @@ class Reconciler:
     _told: dict[Key, float] = field(default_factory=dict)
     _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
+    _shrinking: dict[Key, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one object; returns in how many seconds to look again, if that is known."""
@@ -81,9 +84,9 @@ class Reconciler:
         self._wait_for_echo(snapshot)
         node, now = snapshot.node, asyncio.get_running_loop().time()
         fault = check_node(snapshot)
-        if fault is None and not node.meta.is_paused:
-            fault = await self._execute(snapshot, now)
         instances = instances_of(snapshot, self.registry, now)
+        if fault is None and not node.meta.is_paused:
+            fault = await self._execute(snapshot, tuple(instances), now)
         hosting = tuple((i.pod.uid, i.state, i.agents) for i in instances)
         if self._hosting.get(key) != hosting:
             self._hosting[key] = hosting
@@ -92,7 +95,7 @@ class Reconciler:
         status = build_node_status(snapshot, fault, choose_replicas(snapshot).deployment, instances, self.utc_now())
         return await self._tell(key, node, status, NODE_STATUS_S) or (RECHECK_S if fault else None)
 
-    async def _execute(self, snapshot: NodeSnapshot, now: float) -> Fault | None:
+    async def _execute(self, snapshot: NodeSnapshot, instances: tuple[Instance, ...], now: float) -> Fault | None:
         node = snapshot.node
         for child in snapshot.children.values():
             if is_leftover(child, node):
@@ -103,8 +106,23 @@ class Reconciler:
             self.registry.reported_generation((node.meta.namespace, node.meta.name)),
             self.executor.settled(node),
             self._may_roll(snapshot),
+            instances,
+            self._is_patient(snapshot, now),
         )
         return await self.executor.run(plan_node(snapshot, context), node, now)
+
+    def _is_patient(self, snapshot: NodeSnapshot, now: float) -> bool:
+        """Whether a shrink may still wait; it is looked at again when that time is over."""
+        meta, deployment = snapshot.node.meta, snapshot.children.get(DEPLOYMENT)
+        key = (names.AGENT_NODE, meta.namespace, meta.name)
+        wanted = choose_replicas(snapshot).deployment
+        if deployment is None or wanted >= deployment.spec.get("replicas", 1):
+            self._shrinking.pop(key, None)
+            return True
+        left = self._shrinking.setdefault(key, now) + SHRINK_S - now
+        if left > 0:
+            self.add(key, min(left, 1.0))
+        return left > 0
 
     def _may_roll(self, snapshot: NodeSnapshot) -> bool:
         """Take turns: one pool at a time takes a new release; one that does not come through it stops the others."""
@@ -191,6 +209,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._told.pop(key, None)
         self._hosting.pop(key, None)
+        self._shrinking.pop(key, None)
         if self._rolling == (key[1], key[2]):
             self._rolling = None
         self.executor.forget(key[1], key[2])

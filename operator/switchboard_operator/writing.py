@@ -12,6 +12,7 @@ from switchboard_kube import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     HORIZONTAL_AUTOSCALERS,
+    PODS,
     SERVICE_ACCOUNTS,
     SERVICES,
     Json,
@@ -67,6 +68,12 @@ class Writer:
         """Merge into `.status`."""
         self._begin("status", kind)
         self._end(kind, await self._kube.patch_status(RESOURCES[kind], name, namespace, status))
+
+    async def annotate_pod(self, namespace: str, name: str, uid: str, annotation: tuple[str, str | None]) -> None:
+        """Write one annotation of that very pod, or take it away; Conflict when the pod is another one."""
+        self._begin("annotate", PODS.kind)
+        await self._kube.patch(PODS, name, namespace, {"metadata": {"uid": uid, "annotations": dict([annotation])}})
+        self._fail_here(PODS.kind)
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete that very object."""

@@ -10,8 +10,9 @@ from typing import Any, cast
 from grpc import aio
 
 from switchboard_wire.errors import failure
+from switchboard_wire.names import SESSION_SERVICE
 from switchboard_wire.peer import Peer, PeerEvents
-from switchboard_wire.sockets import dial_socket, run_socket
+from switchboard_wire.sockets import PREFACE_WAIT_S, SocketPeer, dial_socket, dial_tcp, run_socket
 from switchboard_wire.streams import LoadReport, open_channel, run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -36,7 +37,8 @@ class Connection:
     address: host:port of a gRPC server with the method, or unix:PATH of a sidecar's socket with the service.
     peer: the living end of it, or None. greeting: the frames with which each new stream begins. wait_s: how long `wait`
     waits at most. load: what our pings tell. When the other end says GOAWAY, new calls move to another stream as soon
-    as there is one; those that are under way end on theirs.
+    as there is one; those that are under way end on theirs. A gRPC server may offer a plain socket in its HELLO: the
+    stream moves there when it can be reached.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class Connection:
         self._load = load
         self._connected = asyncio.Event()
         self._must_dial = asyncio.Event()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._newcomer: tuple[Peer, asyncio.Event] | None = None  # a stream that no call goes over yet
         self._reason = "not tried yet"
 
     # Events of the stream
@@ -67,7 +70,9 @@ class Connection:
         self._events.on_open(peer, frame)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
-        if frame.kind == pb.GOAWAY and peer is self.peer:
+        if frame.kind == pb.HELLO:
+            self._greeted(peer, frame.hello)
+        elif frame.kind == pb.GOAWAY and peer is self.peer:
             log.info("the other end goes away", extra={"address": self.address, "reason": frame.goaway.reason[:200]})
             self._must_dial.set()
         self._events.on_control(peer, frame)
@@ -91,9 +96,9 @@ class Connection:
                     await self._must_dial.wait()
                 await asyncio.sleep(random.random() * backoff_s)
         finally:
-            for pump in self._pumps:
-                pump.cancel()
-            await asyncio.gather(*self._pumps, return_exceptions=True)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _dial(self) -> bool:
         """Begin a stream; False when the other end cannot be reached."""
@@ -101,15 +106,46 @@ class Connection:
         begun = await begin()
         if begun is None:
             return False
-        self.peer, running = begun
+        self._take(*begun)
+        return True
+
+    def _take(self, peer: Peer, running: Running) -> None:
+        """New calls go over this stream from now on."""
+        self.peer = peer
         for frame in self._greeting():
-            self.peer.send(frame)
+            peer.send(frame)
         self._must_dial.clear()
         self._connected.set()
-        pump = asyncio.create_task(self._pump(self.peer, running))
-        self._pumps.add(pump)
-        pump.add_done_callback(self._pumps.discard)
-        return True
+        self._start(self._pump(peer, running))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _greeted(self, peer: Peer, hello: pb.Hello) -> None:
+        if hello.socket and peer is self.peer:
+            self._start(self._move(peer, hello.socket, hello.ticket))
+        elif self._newcomer is not None and peer is self._newcomer[0]:
+            self._newcomer[1].set()
+
+    async def _move(self, old: Peer, address: str, ticket: str) -> None:
+        """Go on, on a plain socket of the same gateway, if it can be reached; otherwise stay."""
+        peer, welcome = SocketPeer(self, dialled=True, label=self.address), asyncio.Event()
+        self._newcomer = peer, welcome
+        try:
+            await dial_tcp(address, f"{SESSION_SERVICE}/{ticket}", peer)
+            async with asyncio.timeout(PREFACE_WAIT_S):
+                await welcome.wait()
+            if old is self.peer and not peer.lost:
+                self._take(peer, run_socket(peer, self._load))
+                old.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the session goes on, on a socket")))
+        except OSError as error:
+            log.debug("the session stays on gRPC", extra={"address": address, "reason": str(error)})
+        finally:
+            self._newcomer = None
+            if peer is not self.peer:
+                peer.end("not needed")
 
     async def _begin_socket(self) -> tuple[Peer, Running] | None:
         try:

@@ -4,8 +4,10 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from journey import require_no_failure
 from live.kubectl import AGENT_NODES
 from live.traffic import Load
@@ -146,3 +148,61 @@ def await_linked(journey, agent_type: str, count: int) -> None:
         return True
 
     wait_until(look, f"{count} instances of {agent_type} at the gateway")
+
+
+WORKS = """
+import asyncio
+from switchboard import agent
+
+@agent
+async def work(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+@agent
+async def echo(text: str) -> str:
+    return text
+"""
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [pytest.param(75, id="a minute"), pytest.param(300, id="minutes", marks=pytest.mark.long)],
+)
+def test_a_pool_that_shrinks_keeps_the_pod_with_work_and_loses_no_message(journey, seconds):
+    journey.apply(
+        code(journey.namespace, "mixed", app=WORKS),
+        agent_node(journey.namespace, "mixed", replicas=3, drainSeconds=seconds + 30),
+        agent(journey.namespace, "work", "mixed", "app:work", timeoutSeconds=seconds + 60),
+        agent(journey.namespace, "echo", "mixed"),
+    )
+    journey.await_ready(nodes=("mixed",), agents=("work", "echo"))
+    await_linked(journey, "work", 3)
+
+    def send():
+        return journey.client.request("work", seconds, namespace=journey.namespace, timeout_s=seconds + 60)
+
+    with ThreadPoolExecutor(1) as pool, journey.traffic(Load("echo", "hello", senders=2, per_second=10)) as tally:
+        answer = pool.submit(send)
+        busy = await_busy(journey, "mixed")
+        journey.kube("scale", f"{AGENT_NODES}/mixed", "--replicas=1")
+        left = journey.await_pods("mixed", 1)
+        tally.wait_for(20)
+        finished = answer.result(seconds + 90)
+
+    assert left == {busy}
+    assert (finished.instance, finished.value) == (busy, seconds)
+    require_no_failure(tally)
+
+
+def await_busy(journey, node: str) -> str:
+    """Wait until exactly one instance is told to be busy, as status tells it: half a minute after it began."""
+
+    def look() -> str:
+        busy = [told["name"] for told in journey.instances(node) if told["activity"] != "Idle"]
+        if len(busy) != 1:
+            raise NotYet(f"{busy} are busy")
+        return busy[0]
+
+    name: str = wait_until(look, f"one busy instance of {node}", 120)
+    return name

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from switchboard_operator.objects import (
@@ -14,6 +15,7 @@ from switchboard_operator.objects import (
 from switchboard_operator.plan import Action, Apply, Context, Remove, Scale
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.registry import HostedState, Record
+from switchboard_operator.shrink import Mark
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
 from switchboard_wire import names
 
@@ -79,6 +81,8 @@ def make_pod(name: str = "writers-a", **fields: Any) -> Pod:
         "ready": True,
         "deleting": False,
         "finished": False,
+        "running": True,
+        "deletion_cost": "",
         "waiting": "",
     }
     return Pod(**(values | fields))
@@ -124,6 +128,7 @@ def make_agent_snapshot(agent: Resource | None = None, *nodes: Resource, **field
 def come_true(snapshot: NodeSnapshot, actions: Iterable[Action]) -> NodeSnapshot:
     """The snapshot after an API server has done what the actions say."""
     node, children = snapshot.node, dict(snapshot.children)
+    pods = {pod.uid: pod for pod in snapshot.pods}
     for action in actions:
         match action:
             case Apply():
@@ -133,7 +138,9 @@ def come_true(snapshot: NodeSnapshot, actions: Iterable[Action]) -> NodeSnapshot
             case Scale():
                 spec = {**node.spec, "replicas": action.replicas}
                 node = Resource(node.kind, node.meta, spec, node.status, node.data)
-    return NodeSnapshot(node, children, snapshot.pods, snapshot.zones, snapshot.agents)
+            case Mark():
+                pods[action.pod.uid] = replace(action.pod, deletion_cost=action.cost or "")
+    return NodeSnapshot(node, children, tuple(pods.values()), snapshot.zones, snapshot.agents)
 
 
 def _applied(manifest: Mapping[str, Any], held: Resource | None) -> Resource:

@@ -23,6 +23,7 @@ NODE_LABEL: Final = f"{GROUP}/agentnode"
 PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"  # digest of what we last applied to a child
 SIDECAR_REVISION_ANNOTATION: Final = f"{GROUP}/sidecar-revision"
+DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 # A Service or pod name derived from an AgentNode's still fits a DNS label of 63
@@ -54,6 +55,7 @@ GATEWAY_SERVICE: Final = "switchboard-gateway"
 LINKS_SERVICE: Final = "switchboard-links"
 REGISTRY_SERVICE: Final = "switchboard-registry"
 GATEWAY_GRPC_PORT: Final = 7400
+SESSION_PORT: Final = 7401
 GATEWAY_HTTP_PORT: Final = 8080
 LINKS_PORT: Final = 7410
 REGISTRY_PORT: Final = 7420
@@ -70,7 +72,9 @@ DESCRIBE_AGENT_METHOD: Final = "/switchboard.v1.Gateway/DescribeAgent"
 WATCH_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/WatchAgents"
 REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
 
-# What a dialler of our own sockets asks for: LINK on LINKS_PORT, the others on the pod's unix socket
+# What a dialler of our own sockets asks for: LINK on LINKS_PORT, SESSION on SESSION_PORT, the others on the pod's unix
+# socket
+SESSION_SERVICE: Final = "session"  # a client, with its ticket: session/TICKET
 LINK_SERVICE: Final = "link"  # a sidecar, or a gateway of the same release
 ATTACH_SERVICE: Final = "attach"  # a host
 DRAIN_SERVICE: Final = "drain"  # the sidecar's own preStop: one call, answered when the drain is over

@@ -54,6 +54,14 @@ def to_summary(answer: Answer) -> bytes:
     return f'{{"id":{_quote(answer.message_id)},{_facts(answer)}}}'.encode()
 
 
+def to_results(answer: Answer) -> bytes:
+    """Of a message to many: `{"id", "delivered", "failed", "results"}`, a result per receiver."""
+    results = answer.close.data
+    told = [entry["ok"] for entry in json.loads(results)]
+    counts = f'"delivered":{told.count(True)},"failed":{told.count(False)}'
+    return f'{{"id":{_quote(answer.message_id)},{counts},"results":'.encode() + results + b"}"
+
+
 def to_headers(answer: Answer) -> dict[str, str]:
     """The headers of an answer whose body is the payload itself."""
     close = answer.close

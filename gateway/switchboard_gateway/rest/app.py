@@ -40,6 +40,7 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
     for prefix in (_API, _IN_NAMESPACE):
         app.router.add_post(f"{prefix}/agents/{{agent}}/execute", executions.execute)
         app.router.add_post(f"{prefix}/capabilities/{{capability}}/execute", executions.execute)
+        app.router.add_post(f"{prefix}/topics/{{topic}}/publish", executions.execute)
         app.router.add_get(f"{prefix}/agents", reads.agents)
         app.router.add_get(f"{prefix}/agents/{{agent}}", reads.agent)
         app.router.add_get(f"{prefix}/agents/{{agent}}/instances", reads.instances)

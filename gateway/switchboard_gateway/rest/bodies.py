@@ -12,7 +12,7 @@ from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.selection import select
 from switchboard_wire.calls import OutgoingCall
 from switchboard_wire.errors import SwitchboardError, failure
-from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_DATA_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
 _BROKEN_BODY = (web.RequestPayloadError, web.PayloadAccessError)
@@ -59,9 +59,15 @@ class Share:
 
 
 def payload_limit(core: Core, target: pb.Target) -> int:
-    """The largest maxPayloadBytes among the Agents that could answer. Raises SwitchboardError when none could."""
+    """The largest maxPayloadBytes among the Agents that could answer. Raises SwitchboardError when none could.
+
+    A topic to which nobody is subscribed takes what an Agent takes that does not say.
+    """
     table = core.table
     namespace = target.namespace or core.namespace
+    if target.topic:
+        subscribers = table.declared.subscribers(namespace, target.topic)
+        return max((policy.max_payload_bytes for policy in subscribers), default=DEFAULT_MAX_PAYLOAD_BYTES)
     if target.type:
         routes = table.by_type.get((namespace, target.type))
     else:

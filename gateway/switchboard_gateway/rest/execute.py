@@ -1,8 +1,8 @@
-"""POST …/execute: one request becomes one call, and its answer one response, plain or streamed."""
+"""POST …/execute and …/publish: one request becomes one call, and its answer one response, plain or streamed."""
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,7 +10,7 @@ from aiohttp import web
 
 from switchboard.answers import join_pieces
 from switchboard_gateway.core import Core
-from switchboard_gateway.rest import answers, bodies
+from switchboard_gateway.rest import answers, bodies, cloud_events
 from switchboard_gateway.rest.answers import Answer
 from switchboard_gateway.rest.json_body import JSON, invalid, is_text, read_execution
 from switchboard_gateway.rest.limits import RestLimits
@@ -23,7 +23,13 @@ from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 _FORM: Final = "application/x-www-form-urlencoded"
-_QUERY: Final = ("key",)
+# What may follow a path, by the name in it that says whom the message is for
+QUERY: Final[Mapping[str, tuple[str, ...]]] = {
+    "agent": ("key", "instances"),
+    "capability": ("key", "version"),
+    "topic": ("source",),
+}
+_FIELDS: Final = {"agent": "type", "capability": "capability", "topic": "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +56,33 @@ class Executions:
         opened = pb.Open(target=read_target(request), message_id=os.urandom(16).hex())
         apply_headers(request.headers, opened)
         limit = bodies.payload_limit(self._core, opened.target)
-        kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
         with self._buffered.share() as share:
-            if kind == JSON:
-                given = await self._read_json(request, opened, limit, share)
-            else:
-                given = await self._read_raw(request, opened, limit)
+            given = await self._read(request, opened, limit, share)
             return await self._answer(request, given, share)
+
+    async def _read(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
+        kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
+        if opened.target.topic:
+            if kind == cloud_events.STRUCTURED:
+                body = await bodies.read_json(request, self._most(limit), self._limits, share)
+                return Request(opened, cloud_events.apply_structured(body, opened), complete=True, is_json=True)
+            if kind == cloud_events.BATCHED:
+                raise invalid("one event per request: send each of the batch on its own")
+            if cloud_events.SPECVERSION in request.headers:
+                cloud_events.apply_binary(request.headers.items(), opened)
+                return await self._read_raw(request, opened, limit)
+        if kind == JSON:
+            return await self._read_json(request, opened, limit, share)
+        return await self._read_raw(request, opened, limit)
 
     async def _answer(self, request: web.Request, given: Request, share: bodies.Share) -> web.StreamResponse:
         call = Call(self._peer, given)
         try:
             if not call.is_sent:
                 call.upload(_upload(request, call.outgoing, given, self._limits))
+            if opened_to_many(given.opened):
+                results = await call.whole(share, self._limits.answer_bytes)
+                return web.Response(body=answers.to_results(results), content_type=JSON)
             if wants_events(request.headers.get("Accept", "")):
                 return await stream_events(request, call, self._limits)
             if not given.is_json:
@@ -73,12 +93,15 @@ class Executions:
             await call.leave()
 
     async def _read_json(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
-        allowed = min(limit + self._limits.json_room_bytes, self._limits.json_bytes)
-        execution = read_execution(await bodies.read_json(request, allowed, self._limits, share))
+        execution = read_execution(await bodies.read_json(request, self._most(limit), self._limits, share))
         opened.headers.update(execution.metadata)
         if execution.timeout_ms:
             opened.deadline_ms = execution.timeout_ms
         return Request(opened, execution.payload, complete=True, is_json=True)
+
+    def _most(self, limit: int) -> int:
+        """Of a JSON body around a payload of `limit` bytes."""
+        return min(limit + self._limits.json_room_bytes, self._limits.json_bytes)
 
     async def _read_raw(self, request: web.Request, opened: pb.Open, limit: int) -> Request:
         length = request.content_length
@@ -168,18 +191,27 @@ class Call:
             raise error
 
 
+def opened_to_many(opened: pb.Open) -> bool:
+    """Whether the call's answer is what came of each receiver."""
+    return bool(opened.target.topic) or opened.target.all_instances
+
+
 def read_target(request: web.Request) -> pb.Target:
     """Target of a request's path and query. Raises SwitchboardError."""
     found = request.match_info
+    place = next(name for name in QUERY if name in found)
     for name in request.query:
-        if name not in _QUERY:
-            raise invalid(f"the query parameter {name[:80]!a} is not known: ?key= is")
-    words = (*found.values(), key := request.query.get("key", ""))
-    if not all(is_text(word) for word in words):
-        raise invalid("the path or the key is not UTF-8")
-    target = pb.Target(namespace=found.get("namespace", ""), key=key)
-    if "capability" in found:
-        target.capability = found["capability"]
-    else:
-        target.type = found["agent"]
+        if name not in QUERY[place]:
+            raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(QUERY[place])} may be given")
+    query = {name: request.query[name] for name in request.query}
+    if not all(is_text(word) for word in (*found.values(), *query.values())):
+        raise invalid("the path or the query is not UTF-8")
+    instances = query.get("instances", "")
+    if instances not in ("", "all"):
+        raise invalid("instances: say all, or leave it out for the one that balancing chooses")
+    target = pb.Target(namespace=found.get("namespace", ""), key=query.get("key", ""))
+    target.version_range = query.get("version", "")
+    target.topic_source = query.get("source", "")
+    target.all_instances = instances == "all"
+    setattr(target, _FIELDS[place], found[place])
     return target

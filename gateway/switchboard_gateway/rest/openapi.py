@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from switchboard_gateway.rest.cloud_events import STRUCTURED
 from switchboard_gateway.rest.openapi_schemas import SCHEMAS
 from switchboard_gateway.rest.problems import PROBLEM
 from switchboard_gateway.rest.reads import AGENT_FILTERS, INSTANCE_FILTERS
@@ -31,7 +32,7 @@ def build_openapi() -> Node:
         "info": {
             "title": "Switchboard gateway",
             "version": _version(),
-            "description": "Reach any agent: by type, by type and key, or by capability.",
+            "description": "Reach any agent: by type, by type and key, by capability, or by topic.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
@@ -41,7 +42,7 @@ def build_openapi() -> Node:
 
 def _paths() -> list[tuple[str, Node]]:
     """The paths that exist with and without a namespace, without their prefix."""
-    agent, capability = [_ref("Agent")], [_ref("Capability")]
+    agent, capability, topic = [_ref("Agent")], [_ref("Capability")], [_ref("Topic")]
     listing = _read("Agents", "AgentList", "listAgents") | {
         "parameters": [_query(name, f"Only Agents with this {name}.") for name in AGENT_FILTERS]
     }
@@ -52,11 +53,18 @@ def _paths() -> list[tuple[str, Node]]:
         ("/agents", {"get": listing}),
         ("/agents/{agent}", {"get": _read("The Agents of one type", "AgentType", "getAgent"), "parameters": agent}),
         ("/agents/{agent}/instances", {"get": instances, "parameters": agent}),
-        ("/agents/{agent}/execute", {"post": _execute("Call an agent", "executeAgent"), "parameters": agent}),
+        (
+            "/agents/{agent}/execute",
+            {"post": _execute("Call an agent", "executeAgent", ("Key", "Instances")), "parameters": agent},
+        ),
         (
             "/capabilities/{capability}/execute",
-            {"post": _execute("Call an agent that has a capability", "executeCapability"), "parameters": capability},
+            {
+                "post": _execute("Call an agent that has a capability", "executeCapability", ("Key", "Version")),
+                "parameters": capability,
+            },
         ),
+        ("/topics/{topic}/publish", {"post": _publish(), "parameters": topic}),
         ("/statistics", {"get": _read("Counts, as this gateway sees them", "Statistics", "getStatistics")}),
     ]
 
@@ -66,7 +74,7 @@ def _read(summary: str, schema: str, operation: str) -> Node:
     return {"summary": summary, "operationId": operation, "responses": {"200": answer, "default": _response()}}
 
 
-def _execute(summary: str, operation: str) -> Node:
+def _execute(summary: str, operation: str, query: tuple[str, ...]) -> Node:
     payload = {"schema": {}, "example": "any bytes"}
     answer = {
         "description": "The answer: JSON for a JSON request, an event stream when it is accepted, else the payload.",
@@ -80,7 +88,7 @@ def _execute(summary: str, operation: str) -> Node:
             )
         },
         "content": {
-            "application/json": {"schema": _schema("Answer")},
+            "application/json": {"schema": {"anyOf": [_schema("Answer"), _schema("Results")]}},
             "text/event-stream": {"schema": {"type": "string", "description": "Events message, bytes, done, error."}},
             "*/*": payload,
         },
@@ -88,8 +96,25 @@ def _execute(summary: str, operation: str) -> Node:
     return {
         "summary": summary,
         "operationId": operation,
-        "parameters": [_ref(name) for name in _EXECUTE_PARAMETERS],
+        "parameters": [_ref(name) for name in (*query, *_HEADER_PARAMETERS)],
         "requestBody": {"content": {"application/json": {"schema": _schema("Execution")}, "*/*": payload}},
+        "responses": {"200": answer} | _errors(),
+    }
+
+
+def _publish() -> Node:
+    payload = {"schema": {}, "example": "any bytes"}
+    body = {
+        "application/json": {"schema": _schema("Execution")},
+        STRUCTURED: {"schema": _schema("CloudEvent")},
+        "*/*": payload,
+    }
+    answer = {"description": "What came of each.", "content": {"application/json": {"schema": _schema("Results")}}}
+    return {
+        "summary": "Send a copy to every agent that is subscribed to a topic",
+        "operationId": "publish",
+        "parameters": [_ref(name) for name in ("Source", *_HEADER_PARAMETERS)],
+        "requestBody": {"content": body},
         "responses": {"200": answer} | _errors(),
     }
 
@@ -141,6 +166,10 @@ _PARAMETERS: Final[Node] = {
     "Agent": _path("agent", "Type of the agent."),
     "Capability": _path("capability", "Name of a capability."),
     "Key": _query("key", "One conversation, document or user; may keep the call on one instance."),
+    "Topic": _path("topic", "Type of the topic, to which Agents subscribe."),
+    "Source": _query("source", "Where the event comes from: the key under which each subscriber gets its copy."),
+    "Version": _query("version", "Range of versions of the capability, for example >=1.2,<2."),
+    "Instances": _query("instances", "Every instance gets a copy.") | {"schema": {"type": "string", "enum": ["all"]}},
     "IdempotencyKey": _header("Idempotency-Key", "The call may be delivered twice; an instance answers it once."),
     "Traceparent": _header("traceparent", "W3C trace context; passed on."),
     "Tracestate": _header("tracestate", "W3C trace context; passed on."),
@@ -149,7 +178,7 @@ _PARAMETERS: Final[Node] = {
         "Switchboard-Timeout-Ms", "Time for the whole call; timeoutMs of a JSON body goes first.", {"type": "integer"}
     ),
 }
-_EXECUTE_PARAMETERS: Final = ("Key", "IdempotencyKey", "Traceparent", "Tracestate", "Strategy", "TimeoutMs")
+_HEADER_PARAMETERS: Final = ("IdempotencyKey", "Traceparent", "Tracestate", "Strategy", "TimeoutMs")
 
 
 def _make_operation_ids_unique(paths: Node) -> None:

@@ -63,6 +63,51 @@ _ANSWER = _object(
     optional=("contentType", "encoding", "metadata"),
 )
 
+_RESULT = _object(
+    {
+        "agent": _said(_TEXT, "Id of the receiver: type or type/key."),
+        "ok": {"type": "boolean"},
+        "instance": _said(_TEXT, "Name of the instance that answered, or that was meant."),
+        "output": _said({}, "Text as a string, JSON as its value; left out when there was none."),
+        "outputBase64": _said(_TEXT, "Other bytes, or the beginning of an output that is truncated."),
+        "contentType": _said(_TEXT, "Of outputBase64."),
+        "truncated": _said({"type": "boolean"}, "Only the beginning of the output is here."),
+        "error": _object(
+            {
+                "code": _choice(*(name_of(code) for code in ERROR_TABLE)),
+                "message": _TEXT,
+                "retryAfterMs": _COUNT,
+                "delivered": _choice("NO", "MAYBE", "YES"),
+            },
+            optional=("retryAfterMs",),
+        ),
+    },
+    optional=("instance", "output", "outputBase64", "contentType", "truncated", "error"),
+)
+
+_RESULTS = _object(
+    {
+        "id": _said(_TEXT, "Id of the message."),
+        "delivered": _said(_COUNT, "Receivers that answered."),
+        "failed": _said(_COUNT, "Receivers that did not."),
+        "results": {"type": "array", "items": {"$ref": "#/components/schemas/Result"}},
+    }
+)
+
+_CLOUD_EVENT: Final[Node] = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": _choice("1.0"),
+        "id": _TEXT,
+        "source": _TEXT,
+        "type": _said(_TEXT, "The topic."),
+        "datacontenttype": _TEXT,
+        "data": {},
+        "data_base64": _TEXT,
+    },
+}
+
 _PROBLEM = _object(
     {
         "type": {"type": "string", "format": "uri"},
@@ -156,6 +201,9 @@ _STATISTICS = _object(
 SCHEMAS: Final[Node] = {
     "Execution": _EXECUTION,
     "Answer": _ANSWER,
+    "Result": _RESULT,
+    "Results": _RESULTS,
+    "CloudEvent": _CLOUD_EVENT,
     "Problem": _PROBLEM,
     "AgentSummary": _SUMMARY,
     "AgentList": _list("agents", "AgentSummary"),

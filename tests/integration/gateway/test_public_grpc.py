@@ -18,6 +18,7 @@ from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.public_answers import CODE_METADATA, ERROR_METADATA
+from switchboard_gateway.sessions import Sessions
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
@@ -71,7 +72,7 @@ async def public() -> AsyncIterator[Public]:
     instance.hosted = frozenset(fake.handlers)
     core.set_directory([make_policy(name) for name in fake.handlers])
     server = aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers((PublicApi(core).handler(),))
+    server.add_generic_rpc_handlers((PublicApi(core, Sessions(core)).handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -5,34 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from rest_server import Rest, echo, eventually, fails_with, make_policy
+from rest_shapes import DOCUMENT, check_shape
 
 from switchboard_gateway.rest import build_app
 from switchboard_gateway.rest.app import routes_of
-from switchboard_gateway.rest.openapi import build_openapi
 from switchboard_routing.policy import BreakerPolicy, Capability
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
-
-DOCUMENT = build_openapi()
-
-
-def check_shape(value: object, schema: str) -> None:
-    """Raises unless the value is as the document says, and has no member that it does not name."""
-    components = {
-        "components": {"schemas": {name: closed(found) for name, found in DOCUMENT["components"]["schemas"].items()}}
-    }
-    Draft202012Validator({**components, "$ref": f"#/components/schemas/{schema}"}).validate(value)
-
-
-def closed(schema: Any) -> Any:
-    if isinstance(schema, dict):
-        schema = {name: closed(inner) for name, inner in schema.items()}
-        if "properties" in schema:
-            schema.setdefault("additionalProperties", False)
-    return schema
 
 
 async def get(rest: Rest, path: str) -> Any:

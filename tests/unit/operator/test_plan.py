@@ -20,8 +20,9 @@ from operator_objects import (
 
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.objects import AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
-from switchboard_operator.plan import Apply, Context, Remove, Scale, plan_node, waits_to_roll
+from switchboard_operator.plan import Action, Apply, Context, Remove, Scale, plan_node, waits_to_roll
 from switchboard_operator.pod import Images
+from switchboard_operator.shrink import Mark
 from switchboard_operator.snapshot import NodeSnapshot
 
 scalings = st.one_of(
@@ -52,7 +53,7 @@ def planned(snapshot: NodeSnapshot, context: Context = CONTEXT) -> list[str]:
     return [_words(action) for action in plan_node(snapshot, context)]
 
 
-def _words(action: Apply | Remove | Scale) -> str:
+def _words(action: Action) -> str:
     match action:
         case Apply():
             return f"apply {action.kind}"
@@ -60,6 +61,8 @@ def _words(action: Apply | Remove | Scale) -> str:
             return f"remove {action.kind}"
         case Scale():
             return f"scale {action.replicas}"
+        case Mark():
+            return f"mark {action.pod.name}" if action.cost else f"unmark {action.pod.name}"
 
 
 def with_spec(snapshot: NodeSnapshot, **spec: Any) -> NodeSnapshot:

@@ -711,6 +711,8 @@ class Hello(_message.Message):
     HOSTED_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    SOCKET_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
     protocol_min: _builtins.int
     protocol_max: _builtins.int
     namespace: _builtins.str
@@ -727,6 +729,10 @@ class Hello(_message.Message):
     """of the software"""
     gateway: _builtins.str
     """name of a replica, when a gateway speaks"""
+    socket: _builtins.str
+    """host:port where a client's session may go on without gRPC"""
+    ticket: _builtins.str
+    """which lets it in there, once"""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -749,10 +755,12 @@ class Hello(_message.Message):
         hosted: Global___Hosted | None = ...,
         version: _builtins.str = ...,
         gateway: _builtins.str = ...,
+        socket: _builtins.str = ...,
+        ticket: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "hosted", b"hosted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "features", b"features", "gateway", b"gateway", "hosted", b"hosted", "instance", b"instance", "namespace", b"namespace", "node", b"node", "pod_uid", b"pod_uid", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "token", b"token", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "features", b"features", "gateway", b"gateway", "hosted", b"hosted", "instance", b"instance", "namespace", b"namespace", "node", b"node", "pod_uid", b"pod_uid", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "socket", b"socket", "ticket", b"ticket", "token", b"token", "version", b"version", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,119 @@
+"""Clients' sessions: gRPC streams, which move to a plain socket where the client can reach one.
+
+A gRPC message costs a Python process some 100 µs whatever it carries. So the gateway greets a session with the address
+of its own socket and a ticket; a client that can reach it goes on there, one that cannot stays. The ticket is worth one
+connection to this very process, so nobody ends at another gateway, or in without having passed the gRPC port.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from switchboard_gateway.core import Client, Core
+from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.names import SESSION_SERVICE
+from switchboard_wire.peer import Peer, PeerEvents
+from switchboard_wire.sockets import SocketPeer, run_socket, serve_tcp
+from switchboard_wire.streams import run_stream
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.gateway.sessions")
+
+# A client takes it up at once, or is not able to
+TICKET_S: Final = 30.0
+# Of clients that never came; the oldest give way
+MAX_TICKETS: Final = 10_000
+
+
+class Tickets:
+    """Tickets that were given and not used yet. clock: seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._given: dict[str, float] = {}
+
+    def give(self) -> str:
+        """A new ticket, good for one use within TICKET_S."""
+        if len(self._given) >= MAX_TICKETS:
+            del self._given[next(iter(self._given))]
+        ticket = secrets.token_hex(16)
+        self._given[ticket] = self._clock() + TICKET_S
+        return ticket
+
+    def take(self, ticket: str) -> bool:
+        """Use a ticket up; False when it was never given, was used, or is too old."""
+        return self._clock() <= self._given.pop(ticket, float("-inf"))
+
+
+class Sessions:
+    """Takes sessions. address: where clients find the socket; empty: nowhere, so they stay on gRPC."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._tickets = Tickets(core.now)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.address = ""
+
+    async def over_grpc(self, _: Any, context: Any) -> None:
+        """Handler of Gateway.Session."""
+        peer = Peer(self._events(), dialled=False, label=context.peer())
+        hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL)
+        if self.address:
+            hello.socket, hello.ticket = self.address, self._tickets.give()
+        peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
+        self._came(peer)
+        try:
+            await run_stream(peer, context)
+        finally:
+            self._went(peer)
+
+    @asynccontextmanager
+    async def serve(self, host: str, port: int, reached_at: str) -> AsyncIterator[int]:
+        """Take sessions on a socket while open; yields its port. reached_at: the IP address that clients are told."""
+        try:
+            async with serve_tcp(host, port, self._accept) as bound:
+                if reached_at:
+                    shown = f"[{reached_at}]" if ":" in reached_at else reached_at
+                    self.address = f"{shown}:{bound}"
+                yield bound
+        finally:
+            self.address = ""
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, service: str, peer: SocketPeer) -> PeerEvents | None:
+        name, _, ticket = service.partition("/")
+        if name != SESSION_SERVICE or not self._tickets.take(ticket):
+            return None
+        peer.label = peer.remote
+        peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL)))
+        task = asyncio.ensure_future(self._run(peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return self._events()
+
+    async def _run(self, peer: SocketPeer) -> None:
+        self._came(peer)
+        try:
+            reason = await run_socket(peer)
+        finally:
+            self._went(peer)
+        log.debug("session ended", extra={"from": peer.label, "reason": reason})
+
+    def _events(self) -> PeerEvents:
+        return Client(self._core, self._core.namespace)
+
+    def _came(self, peer: Peer) -> None:
+        self._core.sessions.add(peer)
+        self._count()
+
+    def _went(self, peer: Peer) -> None:
+        self._core.sessions.discard(peer)
+        self._count()
+
+    def _count(self) -> None:
+        self._core.metrics.sessions.set((), len(self._core.sessions))
