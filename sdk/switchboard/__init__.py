@@ -31,7 +31,7 @@ from switchboard.errors import (
     ValidationFailed,
 )
 from switchboard.host.context import Context
-from switchboard.host.definition import agent
+from switchboard.host.definition import agent, method
 from switchboard.options import CallOptions
 from switchboard.sync_client import SyncClient
 from switchboard_wire.agent_id import AgentId
@@ -40,6 +40,7 @@ from switchboard_wire.calls import Payload
 __all__ = [
     # for authors
     "agent",
+    "method",
     "Context",
     "Refusal",
     # for callers

@@ -1,5 +1,6 @@
 """`@agent`: what makes a function or a class an agent. The decorated object stays what it was and can be called."""
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from switchboard_wire.agent_id import parse_agent_id
 from switchboard_wire.errors import SwitchboardError
 
 ATTRIBUTE = "__switchboard_agent__"
+METHOD_ATTRIBUTE = "__switchboard_method__"
 Hook = Callable[[], Awaitable[None] | None]
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -99,3 +101,39 @@ def _capability(text: str) -> tuple[str, str]:
 def _type_of(name: str) -> str:
     """`SummarizeText` and `summarize_text` → `summarize-text`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).replace("_", "-").lower()
+
+
+@overload
+def method(target: T, /) -> T: ...
+
+
+@overload
+def method(name: str | None = None, /) -> Callable[[T], T]: ...
+
+
+def method(target: T | str | None = None, /) -> T | Callable[[T], T]:
+    """Let callers choose this method of an agent's class by its name: `@method`, `@method("place-order")`.
+
+    A class with such methods answers messages that name one of them, and those that name none by `handle`, if it has
+    it. The name is the function's when none is given.
+    """
+    if target is None or isinstance(target, str):
+        return lambda decorated: _name_method(decorated, target)
+    return _name_method(target, None)
+
+
+def _name_method(target: T, name: str | None) -> T:
+    setattr(target, METHOD_ATTRIBUTE, name or target.__name__)
+    return target
+
+
+def methods_of(kind: type) -> dict[str, str]:
+    """Attributes of a class that `@method` marks, by the name for callers. Raises ValueError for one name twice."""
+    found: dict[str, str] = {}
+    for attribute in dir(kind):
+        name = getattr(inspect.getattr_static(kind, attribute, None), METHOD_ATTRIBUTE, None)
+        if name in found:
+            raise ValueError(f"class {kind.__name__} has two methods {name!r}: {found[name]} and {attribute}")
+        if name is not None:
+            found[name] = attribute
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from switchboard.host.context import Context, Surroundings
 from switchboard.host.definition import Hook
-from switchboard.host.loading import Loaded
+from switchboard.host.loading import Handler, Loaded
 from switchboard.host.signature import Kind
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -71,18 +71,17 @@ class HostedAgent:
             return _UNLIMITED
         return self._slots
 
-    async def call(self, arguments: tuple[Any, ...]) -> Any:
+    async def call(self, handler: Handler, arguments: tuple[Any, ...]) -> Any:
         """Run a handler that gives one result."""
-        handler = self.loaded.handler
-        if self.loaded.signature.kind is Kind.COROUTINE:
-            return await handler(*arguments)
-        result = await self._in_thread(handler, *arguments)
+        if handler.signature.kind is Kind.COROUTINE:
+            return await handler.function(*arguments)
+        result = await self._in_thread(handler.function, *arguments)
         return await result if inspect.isawaitable(result) else result
 
-    async def pieces(self, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
+    async def pieces(self, handler: Handler, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
         """Run a handler that yields."""
-        generator = self.loaded.handler(*arguments)
-        if self.loaded.signature.kind is Kind.ASYNC_GENERATOR:
+        generator = handler.function(*arguments)
+        if handler.signature.kind is Kind.ASYNC_GENERATOR:
             async with contextlib.aclosing(generator):
                 async for piece in generator:
                     yield piece

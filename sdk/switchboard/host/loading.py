@@ -6,13 +6,13 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from switchboard.host.definition import Definition, Hook, build_definition, definition_of
+from switchboard.host.definition import Definition, Hook, build_definition, definition_of, methods_of
 from switchboard.host.signature import Signature, read_signature
 from switchboard.typed import converter_of
 
@@ -22,12 +22,28 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Handler:
+    """What one message is given to, and what it takes."""
+
+    function: Callable[..., Any]
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A handler that is ready to be called."""
+    """An agent that is ready to be called.
+
+    default: for messages that name no method, None when every message must; methods: those that callers can name. An
+    agent without methods gives every message to its default, whatever it names.
+    """
 
     definition: Definition
-    handler: Callable[..., Any]
-    signature: Signature
+    default: Handler | None
+    methods: Mapping[str, Handler] = field(default_factory=dict)
+
+    def handler_for(self, method: str) -> Handler | None:
+        """The handler of a message; None when the agent has no such method."""
+        return self.methods.get(method) if method and self.methods else self.default
 
 
 def load_entry(entry: str, config: Mapping[str, Any], code: Path) -> Loaded:
@@ -69,19 +85,24 @@ def make_handler(entry: str, target: Any, config: Mapping[str, Any], code: Path)
     if isinstance(target, ModuleType) or not callable(target):
         raise LoadError(f"{entry} is a {type(target).__name__}: name a function or a class")
     definition = definition_of(target) or _in_user_code(entry, code, lambda: build_definition(target, None, {}))
-    handler = target
-    if inspect.isclass(target):
-        instance = _in_user_code(entry, code, lambda: _instantiate(target, config))
-        handler = getattr(instance, "handle", instance)
-        definition = replace(
-            definition,
-            on_start=_hook(instance, "on_start") or definition.on_start,
-            on_stop=_hook(instance, "on_stop") or definition.on_stop,
-        )
-        if not callable(handler):
-            raise LoadError(f"{entry}: class {target.__name__} has neither a method handle nor __call__")
-    signature: Signature = _in_user_code(entry, code, partial(read_signature, handler))
-    return Loaded(definition, handler, signature)
+
+    def handler_of(function: Any) -> Handler:
+        return Handler(function, _in_user_code(entry, code, partial(read_signature, function)))
+
+    if not inspect.isclass(target):
+        return Loaded(definition, handler_of(target))
+    named: dict[str, str] = _in_user_code(entry, code, partial(methods_of, target))
+    instance = _in_user_code(entry, code, lambda: _instantiate(target, config))
+    definition = replace(
+        definition,
+        on_start=_hook(instance, "on_start") or definition.on_start,
+        on_stop=_hook(instance, "on_stop") or definition.on_stop,
+    )
+    default = getattr(instance, "handle", instance)
+    if not callable(default) and not named:
+        raise LoadError(f"{entry}: class {target.__name__} has neither handle, nor __call__, nor a @method")
+    methods = {name: handler_of(getattr(instance, attribute)) for name, attribute in named.items()}
+    return Loaded(definition, handler_of(default) if callable(default) else None, methods)
 
 
 def _hook(instance: object, name: str) -> Hook | None:

@@ -11,6 +11,7 @@ from switchboard.content import encode
 from switchboard.errors import Refusal
 from switchboard.host.context import Context
 from switchboard.host.hosted import HostedAgent
+from switchboard.host.loading import Handler
 from switchboard.host.signature import Kind
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
@@ -57,7 +58,11 @@ class Serving:
             message = f"{opened.agent or opened.target.type!r} is not hosted here"
             peer.send(close_with(frame.call, ErrorValue(pb.AGENT_OFFLINE, message)))
             return
-        delivery = Delivery(peer, frame, agent, self._on_end)
+        handler = agent.loaded.handler_for(opened.method)
+        if handler is None:
+            peer.send(close_with(frame.call, unknown_method(opened.method, agent)))
+            return
+        delivery = Delivery(peer, frame, agent, handler, self._on_end)
         delivery.task = task = asyncio.create_task(delivery.run())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -66,19 +71,22 @@ class Serving:
 class Delivery:
     """One call in the host, from OPEN to CLOSE."""
 
-    __slots__ = ("_agent", "_context", "_error", "_frame", "_incoming", "_on_end", "_peer", "task")
+    __slots__ = ("_agent", "_context", "_error", "_frame", "_handler", "_incoming", "_on_end", "_peer", "task")
 
-    def __init__(self, peer: Peer, frame: pb.Frame, agent: HostedAgent, on_end: Callable[[Ended], None] | None) -> None:
+    def __init__(
+        self, peer: Peer, frame: pb.Frame, agent: HostedAgent, handler: Handler, on_end: Callable[[Ended], None] | None
+    ) -> None:
         self._peer = peer
         self._frame = frame
         self._agent = agent
+        self._handler = handler
         self._context: Context | None = None
         self._error: ErrorValue | None = None
         self._on_end = on_end
         self.task: asyncio.Task[None] | None = None
         # A call that is whole in its first frame needs no machinery for pieces
         self._incoming: IncomingCall | None = None
-        if frame.end and agent.loaded.signature.kind in _UNARY:
+        if frame.end and handler.signature.kind in _UNARY:
             peer.accept(frame.call, self._on_frame)
         else:
             self._incoming = IncomingCall(peer, frame, self._cancel)
@@ -102,10 +110,10 @@ class Delivery:
         try:
             async with agent.slot(self._frame.open):
                 arguments = await self._arguments()
-                if agent.loaded.signature.kind in _UNARY:
-                    payload = encode(await agent.call(arguments))
+                if self._handler.signature.kind in _UNARY:
+                    payload = encode(await agent.call(self._handler, arguments))
                 else:
-                    await self._send_pieces(agent.pieces(arguments))
+                    await self._send_pieces(agent.pieces(self._handler, arguments))
                     payload = Payload()
             await self._close(payload, int((perf_counter() - started) * 1e6))
         except asyncio.CancelledError:
@@ -123,7 +131,7 @@ class Delivery:
                 self._on_end(Ended(name, self._frame.open, perf_counter() - started, self._error))
 
     async def _arguments(self) -> tuple[Any, ...]:
-        signature = self._agent.loaded.signature
+        signature = self._handler.signature
         frame = self._frame
         found: list[Any] = []
         if signature.read is not None:
@@ -141,7 +149,7 @@ class Delivery:
         return tuple(found)
 
     async def _pieces(self) -> AsyncIterator[Any]:
-        read = self._agent.loaded.signature.read
+        read = self._handler.signature.read
         assert read is not None
         if self._incoming is None:
             yield read(self._frame.data, self._frame.content_type)
@@ -195,6 +203,13 @@ class Delivery:
 
     def _names(self) -> dict[str, str]:
         return {"agent": self._agent.around.name, "message_id": self._frame.open.message_id}
+
+
+def unknown_method(name: str, agent: HostedAgent) -> ErrorValue:
+    """The error of a message for a method that the agent's class has not; it lists what there is."""
+    there = ", ".join(sorted(agent.loaded.methods)) or "none"
+    text = f"{agent.around.name} has no method {name[:80]!r}" if name else f"{agent.around.name} wants a method"
+    return ErrorValue(pb.UNKNOWN_MESSAGE_TYPE, f"{text}: there is {there}", delivered=pb.DELIVERED_YES)
 
 
 def describe(error: Exception) -> ErrorValue:

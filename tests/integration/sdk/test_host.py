@@ -412,3 +412,66 @@ async def test_agents_survive_a_sidecar_that_restarts(deployed: Any) -> None:
 async def test_a_large_answer_and_a_large_request_arrive_whole(deployed: Any) -> None:
     data = b"x" * (3 * 1024 * 1024 + 7)
     assert (await deployed.request("shout", data)).data == data.upper()
+
+
+ORDERS = """
+from dataclasses import dataclass
+from switchboard import Context, agent, method
+
+@dataclass
+class Order:
+    item: str
+
+@agent
+class Orders:
+    def __init__(self):
+        self.placed = []
+
+    @method
+    async def place(self, order: Order) -> dict:
+        self.placed.append(order.item)
+        return {"number": len(self.placed)}
+
+    @method("list-all")
+    async def everything(self):
+        for item in self.placed:
+            yield item
+
+    @method
+    def cancel(self, number: int) -> None:
+        del self.placed[number - 1]
+
+    async def handle(self, text: str) -> str:
+        return f"{len(self.placed)} orders"
+"""
+
+
+async def test_a_class_answers_by_method_each_with_types_of_its_own(pod: Any, assignment: Any) -> None:
+    pod.write("orders.py", ORDERS)
+    await pod.assign(assignment("orders", "orders:Orders"))
+    placed = [
+        (await pod.request("orders", data, "application/json", method="place")).data
+        for data in (b'{"item": "tea"}', b'{"item": "milk"}')
+    ]
+    assert placed == [b'{"number":1}', b'{"number":2}']
+    await pod.request("orders", b"1", "application/json", method="cancel")
+    listed = OutgoingCall(
+        pod.peer, new_open(pb.Open(target=pb.Target(type="orders"), method="list-all"), Payload(), end=True)
+    )
+    assert [piece.data async for piece in listed.pieces()] == [b"milk"]
+    assert (await pod.request("orders")).data == b"1 orders"
+
+
+async def test_a_method_that_is_not_there_is_refused_with_those_that_are(pod: Any, assignment: Any) -> None:
+    pod.write("orders.py", ORDERS)
+    await pod.assign(assignment("orders", "orders:Orders"))
+    with pytest.raises(SwitchboardError, match="no method 'ship': there is cancel, list-all, place") as caught:
+        await pod.request("orders", method="ship")
+    assert caught.value.error.code == pb.UNKNOWN_MESSAGE_TYPE
+
+
+async def test_an_agent_without_handle_wants_a_method(pod: Any, assignment: Any) -> None:
+    pod.write("orders.py", ORDERS.replace("handle(", "unused("))
+    await pod.assign(assignment("orders", "orders:Orders"))
+    with pytest.raises(SwitchboardError, match="orders wants a method: there is cancel, list-all, place"):
+        await pod.request("orders")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from switchboard import Context, agent
-from switchboard.host.definition import Definition, definition_of
+from switchboard import Context, agent, method
+from switchboard.host.definition import Definition, definition_of, methods_of
 from switchboard.host.signature import Kind, read_signature
 
 
@@ -124,3 +124,29 @@ def test_an_annotation_that_is_unknown_is_named() -> None:
 
     with pytest.raises(TypeError, match="'Missing' is not defined"):
         read_signature(handler)
+
+
+def test_methods_are_found_by_the_name_for_callers_also_in_a_base() -> None:
+    class Base:
+        @method
+        def list(self) -> None: ...
+
+    class Orders(Base):
+        @method("place-order")
+        def place(self) -> None: ...
+
+        def hidden(self) -> None: ...
+
+    assert methods_of(Orders) == {"list": "list", "place-order": "place"}
+
+
+def test_two_methods_of_one_name_are_refused() -> None:
+    class Orders:
+        @method("place")
+        def first(self) -> None: ...
+
+        @method("place")
+        def second(self) -> None: ...
+
+    with pytest.raises(ValueError, match="class Orders has two methods 'place': first and second"):
+        methods_of(Orders)
