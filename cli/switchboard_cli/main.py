@@ -65,6 +65,7 @@ def dev(
 @click.argument("agent")
 @click.argument("text", required=False)
 @click.option("--key", "-k", metavar="KEY", default="", help="Conversation, document or user within the agent.")
+@click.option("--method", "-m", metavar="NAME", default="", help="One of several methods that the agent offers.")
 @click.option("--json", "as_json", is_flag=True, help="TEXT is JSON: send it as such.")
 @click.option("--stream", "-s", is_flag=True, help="Print the answer piece by piece as it comes.")
 @click.option("--timeout", "-t", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Give up after this time.")
@@ -74,6 +75,7 @@ def send(
     agent: str,
     text: str | None,
     key: str,
+    method: str,
     as_json: bool,
     stream: bool,
     timeout: float | None,
@@ -96,6 +98,8 @@ def send(
     options: CallOptions = {"timeout_s": timeout} if timeout else {}
     if key:
         options["key"] = key
+    if method:
+        options["method"] = method
     if namespace:
         options["namespace"] = namespace
     content = sys.stdin.buffer.read() if text is None or text == "-" else text

@@ -25,8 +25,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 _FORM: Final = "application/x-www-form-urlencoded"
 # What may follow a path, by the name in it that says whom the message is for
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
-    "agent": ("key", "instances"),
-    "capability": ("key", "version"),
+    "agent": ("key", "method", "instances"),
+    "capability": ("key", "method", "version"),
     "topic": ("source",),
 }
 _FIELDS: Final = {"agent": "type", "capability": "capability", "topic": "topic"}
@@ -53,7 +53,9 @@ class Executions:
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
         """Serve one execution. Raises SwitchboardError for every failure before the answer has begun."""
-        opened = pb.Open(target=read_target(request), message_id=os.urandom(16).hex())
+        opened = pb.Open(
+            target=read_target(request), method=request.query.get("method", ""), message_id=os.urandom(16).hex()
+        )
         apply_headers(request.headers, opened)
         limit = bodies.payload_limit(self._core, opened.target)
         with self._buffered.share() as share:

@@ -55,12 +55,14 @@ def _paths() -> list[tuple[str, Node]]:
         ("/agents/{agent}/instances", {"get": instances, "parameters": agent}),
         (
             "/agents/{agent}/execute",
-            {"post": _execute("Call an agent", "executeAgent", ("Key", "Instances")), "parameters": agent},
+            {"post": _execute("Call an agent", "executeAgent", ("Key", "Method", "Instances")), "parameters": agent},
         ),
         (
             "/capabilities/{capability}/execute",
             {
-                "post": _execute("Call an agent that has a capability", "executeCapability", ("Key", "Version")),
+                "post": _execute(
+                    "Call an agent that has a capability", "executeCapability", ("Key", "Method", "Version")
+                ),
                 "parameters": capability,
             },
         ),
@@ -165,6 +167,7 @@ _PARAMETERS: Final[Node] = {
     "Namespace": _path("namespace", "Namespace of the Agents. Without it: the gateway's default namespace."),
     "Agent": _path("agent", "Type of the agent."),
     "Capability": _path("capability", "Name of a capability."),
+    "Method": _query("method", "One of several that the agent offers."),
     "Key": _query("key", "One conversation, document or user; may keep the call on one instance."),
     "Topic": _path("topic", "Type of the topic, to which Agents subscribe."),
     "Source": _query("source", "Where the event comes from: the key under which each subscriber gets its copy."),

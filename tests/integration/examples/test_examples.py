@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from switchboard import InvalidMessage, SyncClient
+from switchboard import InvalidMessage, SwitchboardError, SyncClient, UnknownMessageType
 from switchboard_cli.dev_target import choose_ports
 
 pytestmark = pytest.mark.integration
@@ -96,6 +99,54 @@ def translator() -> Iterator[int]:
 def test_an_http_server_that_knows_nothing_of_us_is_an_agent(dev: Callable[..., SyncClient], translator: int) -> None:
     client = dev("--http", f"translator={translator}")
     assert client.request("translator", "good morning").text == "guten Morgen"
+
+
+@contextlib.contextmanager
+def serving(command: list[str], port: int, **environ: str) -> Iterator[int]:
+    """A server of its own, once it answers on `port`."""
+    process = subprocess.Popen(command, cwd=EXAMPLES, env=os.environ | environ, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + WAIT_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert process.poll() is None, f"{command} ended with {process.returncode}"
+            assert time.monotonic() < until, f"{command} does not listen on {port}"
+        yield port
+    finally:
+        process.terminate()
+        process.wait(WAIT_S)
+
+
+def test_a_flask_app_is_an_agent(dev: Callable[..., SyncClient]) -> None:
+    port = choose_ports(None, None).links
+    command = [sys.executable, "-m", "flask", "--app", "flask-agent/app.py", "run", "--port", str(port)]
+    with serving(command, port):
+        client = dev("--http", f"sentiment={port}")
+        assert client.request("sentiment", "What a lovely, lovely day").text == "sentiment says: glad"
+        with pytest.raises(SwitchboardError, match="a text is wanted"):
+            client.request("sentiment", "")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no Node to run the example with")
+def test_a_node_server_is_an_agent_that_answers_in_pieces(dev: Callable[..., SyncClient]) -> None:
+    port = choose_ports(None, None).links
+    with serving(["node", "node-agent/server.mjs"], port, PORT=str(port)):
+        client = dev("--http", f"countdown={port}")
+        assert "".join(client.stream("countdown", "3")) == "3\n2\n1\nlift-off\n"
+        with pytest.raises(SwitchboardError, match="a whole number from 1 to 100"):
+            client.request("countdown", "many")
+
+
+def test_orders_are_placed_and_counted_by_method(dev: Callable[..., SyncClient]) -> None:
+    client = dev("methods/app.py")
+    assert client.request("orders/ada", {"item": "tea", "count": 2}, method="place").value == {
+        "number": 1,
+        "item": "tea",
+    }
+    assert client.request("orders/ada", method="total").value == 2
+    with pytest.raises(UnknownMessageType, match="there is place, total"):
+        client.request("orders/ada", method="ship")
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: str(path.relative_to(EXAMPLES)))
