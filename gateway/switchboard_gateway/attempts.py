@@ -88,13 +88,13 @@ class Attempts:
         self._link_call = instance.peer.open(frame, self._on_answer)
         if self._later:
             for later in self._later:
-                self._forward(_copy(later))
+                self._forward(copy_frame(later))
         if route.policy.is_timed:
             self._limit_attempt()
 
     def _again_open(self, now: float) -> pb.Frame:
         """The OPEN of another attempt; a copy, as the one before may still wait to be written on another link."""
-        frame = _copy(self._frame)
+        frame = copy_frame(self._frame)
         frame.open.deadline_ms = max(1, int((self._deadline - now) * 1000))
         frame.open.attempt = self._tries + self._refused
         return frame
@@ -245,7 +245,7 @@ class Attempts:
         raise NotImplementedError
 
 
-def _copy(frame: pb.Frame) -> pb.Frame:
+def copy_frame(frame: pb.Frame) -> pb.Frame:
     copied = pb.Frame()
     copied.CopyFrom(frame)
     return copied

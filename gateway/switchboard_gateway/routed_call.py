@@ -1,6 +1,6 @@
 """One call on its way through the gateway: taken from a client, attempted at instances, answered once."""
 
-from switchboard_gateway.attempts import NEUTRAL
+from switchboard_gateway.attempts import NEUTRAL, copy_frame
 from switchboard_gateway.faults import (
     circuit_open,
     deleted,
@@ -108,7 +108,7 @@ class RoutedCall(HedgedAttempts):
         if self._replayable:
             if self._later is None:
                 self._later = []
-            self._later.append(frame)
+            self._later.append(frame if self._instance is not None else copy_frame(frame))
         if self._instance is not None:
             self._forward(frame)
 
@@ -120,6 +120,7 @@ class RoutedCall(HedgedAttempts):
         if only is not None and only not in route.instances:
             self._finish(instance_gone(only.name))
         elif not route.instances:
+            self._frame = copy_frame(self._frame)  # as received, it keeps the memory of the whole batch that it came in
             size = len(self._frame.data) + sum(len(frame.data) for frame in self._later or ())
             if not self._core.hold(self, size):
                 self._finish(too_many_wait())

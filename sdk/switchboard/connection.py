@@ -112,6 +112,7 @@ class Connection:
     def _take(self, peer: Peer, running: Running) -> None:
         """New calls go over this stream from now on."""
         self.peer = peer
+        peer.bound = None  # an application that sends much at once keeps it in its own memory
         for frame in self._greeting():
             peer.send(frame)
         self._must_dial.clear()

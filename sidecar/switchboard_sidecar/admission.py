@@ -1,7 +1,8 @@
 """Who may enter the host, who waits, who is turned away. Pure: no clock, no I/O.
 
 Two bounds hold at once: messages inside the host (the AgentNode's `concurrency`) and messages inside one Agent (its
-own). Beyond them at most `queue_length` calls wait, by priority and then in order of arrival; the next is refused.
+own). Beyond them at most `queue_length` calls wait, by priority and then in order of arrival; the next is refused. What
+they keep of their payloads is bounded too, whatever their number.
 
 A nested call is let in over the bounds when one of the agents that wait for it holds a slot here: the slot's owner
 cannot finish before it, so making it wait would be a deadlock (A → B → A at concurrency 1). The hop limit ends loops.
@@ -13,6 +14,8 @@ from typing import Final, Generic, TypeVar
 
 DEFAULT_CONCURRENCY: Final = 16
 DEFAULT_QUEUE_LENGTH: Final = 100
+# Of the payloads of calls that wait: a hundred full first frames, in a sidecar that asks for 96 MiB
+MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
 # What a caller is told before the first answer has shown how long one takes
 FIRST_GUESS_S: Final = 0.1
 MIN_RETRY_AFTER_MS: Final = 10
@@ -47,13 +50,31 @@ class Lane(Generic[Item]):
 
 
 class Admission(Generic[Item]):
-    """The node's bounds, and the queue over all lanes."""
+    """The node's bounds, and the queue over all lanes. queued_bytes: of the payloads that wait."""
 
-    __slots__ = ("_arrivals", "_busy", "concurrency", "in_flight", "queue_length", "queued")
+    __slots__ = (
+        "_arrivals",
+        "_busy",
+        "_sizes",
+        "concurrency",
+        "in_flight",
+        "max_bytes",
+        "queue_length",
+        "queued",
+        "queued_bytes",
+    )
 
-    def __init__(self, concurrency: int = DEFAULT_CONCURRENCY, queue_length: int = DEFAULT_QUEUE_LENGTH) -> None:
+    def __init__(
+        self,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        queue_length: int = DEFAULT_QUEUE_LENGTH,
+        max_bytes: int = MAX_QUEUED_BYTES,
+    ) -> None:
         self.concurrency = concurrency
         self.queue_length = queue_length
+        self.max_bytes = max_bytes
+        self.queued_bytes = 0
+        self._sizes: dict[int, int] = {}  # by number of arrival
         self.in_flight = 0
         self.queued = 0
         self._arrivals = 0
@@ -73,15 +94,25 @@ class Admission(Generic[Item]):
         self.in_flight -= 1
         lane.in_flight -= 1
 
-    def wait(self, lane: Lane[Item], priority: int, item: Item) -> Ticket | None:
-        """Queue `item`; None when the queue is full."""
-        if self.queued >= self.queue_length:
+    def wait(self, lane: Lane[Item], priority: int, item: Item, size: int = 0) -> Ticket | None:
+        """Queue `item`, which keeps `size` bytes; None when the queue is full."""
+        if self.queued >= self.queue_length or self.queued_bytes + size > self.max_bytes:
             return None
         self._arrivals += 1
+        self._sizes[self._arrivals] = size
+        self.queued_bytes += size
         self.queued += 1
         insort(lane.waiting, (-priority, self._arrivals, item))
         self._busy[id(lane)] = lane
         return -priority, self._arrivals
+
+    def grow(self, ticket: Ticket, size: int) -> bool:
+        """One that waits keeps more; False when that is too much, and nothing changed."""
+        if self.queued_bytes + size > self.max_bytes:
+            return False
+        self._sizes[ticket[1]] += size
+        self.queued_bytes += size
+        return True
 
     def abandon(self, lane: Lane[Item], ticket: Ticket) -> None:
         """Take one that waits out of the queue: cancelled, or too late."""
@@ -106,6 +137,7 @@ class Admission(Generic[Item]):
         """Empty a lane's queue: its agent is gone from here."""
         items = [item for _, _, item in lane.waiting]
         self.queued -= len(items)
+        self.queued_bytes -= sum([self._sizes.pop(arrival) for _, arrival, _ in lane.waiting])
         lane.waiting.clear()
         self._busy.pop(id(lane), None)
         return items
@@ -118,7 +150,8 @@ class Admission(Generic[Item]):
 
     def _take(self, lane: Lane[Item], place: int) -> Item:
         self.queued -= 1
-        item = lane.waiting.pop(place)[2]
+        _, arrival, item = lane.waiting.pop(place)
+        self.queued_bytes -= self._sizes.pop(arrival)
         if not lane.waiting:
             del self._busy[id(lane)]
         return item

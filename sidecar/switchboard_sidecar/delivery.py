@@ -6,7 +6,7 @@ from typing import Final
 
 from switchboard_sidecar.admission import Admission, waits_for_itself
 from switchboard_sidecar.duplicates import Duplicates
-from switchboard_sidecar.relay import Delivery, too_large
+from switchboard_sidecar.relay import Delivery, compact, too_large
 from switchboard_sidecar.roster import Entry, Roster
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with
@@ -45,7 +45,7 @@ class Deliverer:
         self.refused: Counter[int] = Counter()
         self._deadlines = Deadlines()
         self._nobody = Peer(_Deaf(), dialled=True)  # the caller of a call that was acknowledged
-        self._nobody.lost = True
+        self._nobody.lose("it has no other end")
         self._clock = clock
         self.duplicates = Duplicates(self, clock)
 
@@ -168,13 +168,15 @@ class Deliverer:
 
     def _queue(self, delivery: Delivery, open_: pb.Open) -> bool:
         entry = delivery.entry
-        ticket = self.admission.wait(entry.lane, open_.priority, delivery)
+        assert delivery.first is not None  # it was not sent yet
+        ticket = self.admission.wait(entry.lane, open_.priority, delivery, len(delivery.first.data))
         if ticket is None:
             self._refuse(delivery.caller, delivery.number, entry, self._overloaded(entry))
             return False
         if open_.deadline_ms == 0:
             open_.deadline_ms = entry.timeout_ms
         delivery.ticket = ticket
+        delivery.first = compact(delivery.first)
         delivery.started = self._clock()
         delivery.expiry = self.limit_time(open_.deadline_ms, lambda: self._expire(delivery))
         delivery.caller.accept(delivery.number, delivery.on_request)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from switchboard_sidecar.admission import waits_for_itself
 from switchboard_sidecar.answers_seen import AnswersSeen, Scope, print_of, scope_of
-from switchboard_sidecar.relay import Delivery, Relay
+from switchboard_sidecar.relay import Delivery, Relay, compact
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -79,9 +79,7 @@ class Joined(Relay):
     __slots__ = ("_duplicates", "first_call", "since", "size")
 
     def __init__(self, duplicates: "Duplicates", first_call: Keyed, caller: Peer, first: pb.Frame) -> None:
-        kept = pb.Frame()
-        kept.CopyFrom(first)  # the frame itself would keep the memory of its whole batch
-        super().__init__(caller, kept)
+        super().__init__(caller, compact(first))
         self._duplicates = duplicates
         self.first_call = first_call
         self.left = first_call.entry.max_bytes
@@ -94,6 +92,13 @@ class Joined(Relay):
         self.caller.forget(self.number)
         self._duplicates.joined -= 1
         self._duplicates.joined_bytes -= self.size
+
+    def may_keep(self, size: int) -> bool:
+        if self._duplicates.joined_bytes + size > MAX_JOINED_BYTES:
+            return False
+        self.size += size
+        self._duplicates.joined_bytes += size
+        return True
 
     def ended(self, code: int) -> None:
         self.first_call.joined.remove(self)

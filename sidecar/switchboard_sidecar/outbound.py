@@ -4,28 +4,33 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from switchboard_sidecar.delivery import Deliverer
-from switchboard_sidecar.relay import Relay
+from switchboard_sidecar.relay import Relay, compact, too_much_waits
 from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS, Entry
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import MAX_HOPS, MAX_OPEN_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
-# Calls that may wait for a first link; one that is over the bound is told at once
+# Calls that may wait for a first link, and what they may keep; one that is over a bound is told at once
 MAX_HELD: Final = 1000
+MAX_HELD_BYTES: Final = 16 * 1024 * 1024
 
 ChooseLink = Callable[[], Peer | None]
 
 
 class Departure(Relay):
-    """A call on its way out. Held until there is a link."""
+    """A call on its way out. Held until there is a link. size: of what it keeps until then."""
 
-    __slots__ = ("_outbound", "expiry")
+    __slots__ = ("_outbound", "expiry", "size")
 
     def __init__(self, outbound: "Outbound", caller: Peer, first: pb.Frame) -> None:
         super().__init__(caller, first)
         self._outbound = outbound
         self.expiry: tuple[int, int] | None = None
+        self.size = 0
+
+    def may_keep(self, size: int) -> bool:
+        return self._outbound.hold_bytes(self, size)
 
     def ended(self, code: int) -> None:
         self._outbound.ended(self)
@@ -42,7 +47,16 @@ class Outbound:
         self._namespace = namespace
         self._choose_link = choose_link
         self._held: dict[int, Departure] = {}  # by id(), in order of arrival
+        self._held_bytes = 0
         self.in_flight = 0
+
+    def hold_bytes(self, departure: Departure, size: int) -> bool:
+        """Account for what a held call keeps; False when that is too much."""
+        if self._held_bytes + size > MAX_HELD_BYTES:
+            return False
+        self._held_bytes += size
+        departure.size += size
+        return True
 
     @property
     def held(self) -> int:
@@ -105,11 +119,15 @@ class Outbound:
             peer.send(close_with(frame.call, error))
             return
         departure = Departure(self, peer, frame)
+        if link is None and not self.hold_bytes(departure, len(frame.data)):
+            peer.send(close_with(frame.call, too_much_waits()))
+            return
         self.in_flight += 1
         peer.accept(departure.number, departure.on_request)
         if link is not None:
             departure.connect(link)
             return
+        departure.first = compact(frame)
         self._held[id(departure)] = departure
         limit_ms = frame.open.deadline_ms or DEFAULT_TIMEOUT_MS
         departure.expiry = self._deliverer.limit_time(limit_ms, lambda: self._expire(departure))
@@ -119,7 +137,8 @@ class Outbound:
         departure.abort(ErrorValue(pb.AGENT_OFFLINE, "no gateway was reachable before the deadline"))
 
     def _release(self, departure: Departure) -> None:
-        self._held.pop(id(departure), None)
+        if self._held.pop(id(departure), None) is not None:
+            self._held_bytes -= departure.size
         if departure.expiry is not None:
             self._deliverer.forget_limit(departure.expiry)
             departure.expiry = None

@@ -24,6 +24,8 @@ _CLOSE: Final = pb.CLOSE
 _CANCEL: Final = pb.CANCEL
 # Frames that a call may send ahead while it waits for its turn; their bytes are bounded by the credit
 MAX_AHEAD: Final = 1024
+# When to come back after a refusal for bytes; what fills the bound is on its way
+WAIT_RETRY_MS: Final = 1000
 _UNBOUNDED: Final = 1 << 62
 
 
@@ -94,7 +96,14 @@ class Relay:
         if len(self.ahead) >= MAX_AHEAD:
             self.abort(ErrorValue(pb.VALIDATION_FAILED, "too many frames before the call was answered"))
             return
-        self.ahead.append(frame)
+        if not self.may_keep(len(frame.data)):
+            self.abort(too_much_waits())
+            return
+        self.ahead.append(compact(frame))
+
+    def may_keep(self, size: int) -> bool:
+        """Whether so many bytes more may be kept while there is no answerer."""
+        return True
 
     def on_answer(self, frame: pb.Frame) -> None:
         """A frame of the answerer's."""
@@ -177,11 +186,26 @@ class Delivery(Relay):
     def ended(self, code: int) -> None:
         self._deliverer.ended(self, code)
 
+    def may_keep(self, size: int) -> bool:
+        return self.ticket is None or self._deliverer.admission.grow(self.ticket, size)
+
     def turned_away(self) -> None:
         """It was refused after it had waited; it never reached a host."""
 
     def too_large(self) -> ErrorValue:
         return too_large(self.entry.max_bytes)
+
+
+def compact(frame: pb.Frame) -> pb.Frame:
+    """A copy to keep: a frame that was received keeps the memory of the whole batch that it came in."""
+    copied = pb.Frame()
+    copied.CopyFrom(frame)
+    return copied
+
+
+def too_much_waits() -> ErrorValue:
+    """The payloads of calls that wait fill their bound."""
+    return ErrorValue(pb.OVERLOADED, "the payloads of calls that wait are too large together", WAIT_RETRY_MS)
 
 
 def too_large(limit: int) -> ErrorValue:

@@ -12,6 +12,8 @@ INITIAL_CREDIT_BYTES: Final = 256 * 1024
 GRANT_BYTES: Final = INITIAL_CREDIT_BYTES // 4
 # A gRPC message on a stream: a batch and the frames' own bytes, with room for headers.
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
+# What may wait to be written on one stream: a hundred answers of a full frame, some seconds of a reader that is slow
+MAX_OUTBOX_BYTES: Final = 16 * 1024 * 1024
 # Headers, ids and chain of one OPEN
 MAX_OPEN_BYTES: Final = 16 * 1024
 # Streams that a call may pass before it counts as a loop

@@ -10,6 +10,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 MAX_BATCH_FRAMES = 64
 # What one call may put into a batch before the next has its turn
 TURN_BYTES = 32 * 1024
+# Tag and length of a frame in its batch
+FRAME_BYTES = 5
 
 
 class Outbox:
@@ -19,10 +21,12 @@ class Outbox:
     that a long answer never delays a short one by more than a batch; the frames of one call keep their order.
     """
 
-    __slots__ = ("_frames",)
+    __slots__ = ("_bytes", "_frames", "_measured")
 
     def __init__(self) -> None:
         self._frames: list[pb.Frame] = []
+        self._measured = 0  # so many of the frames are counted in _bytes
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -30,11 +34,28 @@ class Outbox:
     def append(self, frame: pb.Frame) -> None:
         self._frames.append(frame)
 
+    def measure(self) -> int:
+        """The bytes that wait. Asked only while the stream is not writable: counting costs, most frames just pass."""
+        frames = self._frames
+        for index in range(self._measured, len(frames)):
+            self._bytes += frames[index].ByteSize() + FRAME_BYTES
+        self._measured = len(frames)
+        return self._bytes
+
     def take(self) -> bytes:
         """The next batch, serialized; empty bytes when nothing waits."""
-        frames = self._frames
-        if not frames:
+        if not self._frames:
             return b""
+        if not self._measured:
+            return self._take()
+        self.measure()
+        data = self._take()
+        self._measured = len(self._frames)
+        self._bytes = max(0, self._bytes - len(data)) if self._measured else 0
+        return data
+
+    def _take(self) -> bytes:
+        frames = self._frames
         if len(frames) > MAX_BATCH_FRAMES:
             data = pb.Batch(frames=frames[:MAX_BATCH_FRAMES]).SerializeToString()
             if len(data) <= MAX_BATCH_BYTES:
@@ -51,6 +72,7 @@ class Outbox:
     def drain(self) -> list[pb.Frame]:
         """Everything that was never taken, for the owner of a broken stream."""
         frames, self._frames = self._frames, []
+        self._measured = self._bytes = 0
         return frames
 
 
@@ -58,8 +80,7 @@ def take_turns(frames: list[pb.Frame], limit: int) -> tuple[list[pb.Frame], list
     """Split into (a batch of at most `limit` bytes, but at least one frame; what stays, in its order)."""
     waiting: OrderedDict[int, deque[tuple[int, pb.Frame, int]]] = OrderedDict()
     for index, frame in enumerate(frames):
-        # 5 bytes: tag and length of the frame in its batch
-        waiting.setdefault(frame.call, deque()).append((index, frame, frame.ByteSize() + 5))
+        waiting.setdefault(frame.call, deque()).append((index, frame, frame.ByteSize() + FRAME_BYTES))
     chosen: list[pb.Frame] = []
     used = 0
     while waiting:

@@ -11,12 +11,18 @@ from typing import Protocol
 from google.protobuf.message import DecodeError
 
 from switchboard_wire.errors import ErrorValue, close_with
+from switchboard_wire.limits import MAX_OUTBOX_BYTES
 from switchboard_wire.outbox import Outbox
+from switchboard_wire.shedding import shed
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Called with each frame of one call. When the stream is lost first, the opener is handed a CLOSE with NODE_UNAVAILABLE
 # and the other end a CANCEL, so nobody has to know about streams.
 FrameHandler = Callable[[pb.Frame], None]
+
+
+# Counting bytes costs more than queueing a frame, so it is done for many at a time
+MEASURED_EVERY = 64
 
 
 class ProtocolError(Exception):
@@ -39,10 +45,24 @@ class PeerEvents(Protocol):
 class Peer:
     """One end of a stream of frames.
 
-    dialled: whether this end dialled; it opens odd calls, the other end even ones.
+    dialled: whether this end dialled; it opens odd calls, the other end even ones. bound: of the bytes that wait to be
+    written; None: none. Over it, as the other end does not read, nothing of size is queued: see shedding.py.
     """
 
-    __slots__ = ("_dialled", "_next", "_wake", "calls", "events", "heard", "label", "lost", "outbox")
+    __slots__ = (
+        "_dialled",
+        "_is_shut",
+        "_next",
+        "_wake",
+        "bound",
+        "calls",
+        "events",
+        "heard",
+        "label",
+        "lost",
+        "outbox",
+        "shed",
+    )
 
     def __init__(self, events: PeerEvents, *, dialled: bool, label: str = "") -> None:
         self.events = events
@@ -51,6 +71,9 @@ class Peer:
         self.outbox = Outbox()
         self.heard = True
         self.lost = False
+        self.bound: int | None = MAX_OUTBOX_BYTES
+        self.shed = 0  # frames that were not queued
+        self._is_shut = False  # lost, or over the bound: one flag, as every frame asks for it
         self._dialled = dialled
         self._next = 1 if dialled else 2
         self._wake = asyncio.Event()
@@ -78,19 +101,50 @@ class Peer:
 
     def send(self, frame: pb.Frame) -> None:
         """Queue one frame. Never blocks; on a lost peer it does nothing (its calls were told)."""
-        if self.lost:
+        if self._is_shut and not self._passes(frame):
             return
         outbox = self.outbox
-        if not outbox:
+        waiting = len(outbox)
+        if not waiting:
             self._wake.set()
+        elif not waiting % MEASURED_EVERY:
+            self._measure()
         outbox.append(frame)
+
+    def _passes(self, frame: pb.Frame) -> bool:
+        """Whether a frame is queued although the peer is shut; when not, its call is told."""
+        if self.lost:
+            return False
+        instead = shed(frame, self.label, ours=bool(frame.call & 1) == self._dialled)
+        if instead is None:
+            return True
+        self.shed += 1
+        handler = self.calls.get(frame.call)
+        if frame.kind != pb.CLOSE:
+            if handler is None:  # a further piece of a call that was ended so
+                return False
+            self.forget(frame.call)
+        if instead.written is not None:
+            self.outbox.append(instead.written)
+        if instead.told is not None and handler is not None:
+            asyncio.get_running_loop().call_soon(handler, instead.told)
+        return False
+
+    def _measure(self) -> None:
+        """Shut the peer when too much waits; open it again when half of that is gone."""
+        if self.bound is not None and not self.lost:
+            limit = self.bound // 2 if self._is_shut else self.bound
+            self._is_shut = self.outbox.measure() > limit
 
     async def next_batch(self) -> bytes:
         """Wait until something is queued and take the next batch."""
         while not self.outbox:
             self._wake.clear()
             await self._wake.wait()
-        return self.outbox.take()
+        batch = self.outbox.take()
+        if self._is_shut:
+            self._measure()
+        return batch
 
     def receive(self, data: bytes) -> None:
         """Hand the frames of one batch to their owners. Raises ProtocolError."""
@@ -118,7 +172,7 @@ class Peer:
         """The stream is gone: tell the owner, then every call. A call whose OPEN was never written is delivered=NO."""
         if self.lost:
             return
-        self.lost = True
+        self.lost = self._is_shut = True
         unwritten = {frame.call for frame in self.outbox.drain() if frame.kind == pb.OPEN}
         calls, self.calls = self.calls, {}
         self.events.on_lost(self)

@@ -43,7 +43,7 @@ class SocketPeer(Peer):
         self.closed: asyncio.Future[str] = self._loop.create_future()
 
     def send(self, frame: pb.Frame) -> None:
-        if self.lost:
+        if self._is_shut and not self._passes(frame):
             return
         self.outbox.append(frame)
         if not self._scheduled:
@@ -85,6 +85,8 @@ class SocketPeer(Peer):
             return
         while self._writable and (batch := self.outbox.take()):
             transport.write(len(batch).to_bytes(_LENGTH, "big") + batch)
+        if not self._writable or self._is_shut:
+            self._measure()
 
 
 class _Reader(asyncio.Protocol):

@@ -121,3 +121,33 @@ async def test_a_stranger_that_stays_silent_is_let_go(said: bytes, monkeypatch: 
             with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         writer.close()
+
+
+async def test_a_reader_that_stops_reading_costs_bounded_memory_and_is_served_again_later(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    far_end = Echo(answers=False)
+    async with serve_socket(path, lambda *_: far_end, 0o600):
+        peer = await dial_socket(path, "echo", Echo())
+        peer.bound = 1024 * 1024
+        ends: list[pb.Frame] = []
+        peer.open(pb.Frame(kind=pb.OPEN), ends.append)
+        far = await far_end.peers.get()
+        assert far.transport is not None
+        far.transport.pause_reading()
+        async with asyncio.timeout(60):
+            while not ends:
+                peer.open(pb.Frame(kind=pb.OPEN, data=bytes(100_000)), ends.append)
+                await asyncio.sleep(0)
+        assert {(end.error.code, end.error.delivered) for end in ends} == {(pb.OVERLOADED, pb.DELIVERED_NO)}
+        assert sum(frame.ByteSize() for frame in peer.outbox._frames) < 1024 * 1024 + 200_000
+        far.transport.resume_reading()
+        async with asyncio.timeout(60):
+            while peer.outbox:
+                await asyncio.sleep(0.001)
+        refused = len(ends)
+        peer.open(pb.Frame(kind=pb.OPEN, data=b"last"), ends.append)
+        async with asyncio.timeout(60):
+            while len(peer.outbox) or peer.shed > refused:
+                await asyncio.sleep(0.001)
+        assert (len(ends), peer.shed) == (refused, refused)
+        peer.end("done")

@@ -195,3 +195,46 @@ def test_bounds_hold_and_no_slot_is_idle_while_somebody_may_have_it(
             gone = list(model.waiting)[number % len(model.waiting)]
             model.admission.abandon(model.lanes[model.waiting.pop(gone)[0]], model.tickets[gone])
         model.check()
+
+
+def test_what_waits_is_bounded_in_bytes_whatever_its_number() -> None:
+    admission: Admission[str] = Admission(concurrency=0, queue_length=100, max_bytes=10)
+    lane: Lane[str] = Lane()
+    first = admission.wait(lane, 0, "first", 4)
+    assert first is not None
+    assert admission.wait(lane, 0, "too large", 7) is None
+    assert admission.grow(first, 6)
+    assert not admission.grow(first, 1)
+    assert admission.wait(lane, 0, "no room", 1) is None
+    admission.abandon(lane, first)
+    assert admission.queued_bytes == 0
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["wait", "grow", "next", "abandon", "flush"]), st.integers(0, 9)), max_size=80)
+)
+def test_the_bytes_that_wait_are_those_of_the_items_that_wait(steps: list[tuple[str, int]]) -> None:
+    admission: Admission[int] = Admission(concurrency=1 << 30, queue_length=5, max_bytes=20)
+    lanes = [Lane[int](), Lane[int]()]
+    kept: dict[int, tuple[int, tuple[int, int], int]] = {}  # item → (lane, ticket, bytes)
+    for number, (step, size) in enumerate(steps):
+        which = number % 2
+        if step == "wait":
+            ticket = admission.wait(lanes[which], size, number, size)
+            if ticket is not None:
+                kept[number] = which, ticket, size
+        elif step == "next" and (item := admission.next()) is not None:
+            del kept[item]
+        elif step == "flush":
+            for item in admission.flush(lanes[which]):
+                del kept[item]
+        elif kept:
+            item = sorted(kept)[size % len(kept)]
+            where, ticket, bytes_ = kept[item]
+            if step == "abandon":
+                admission.abandon(lanes[where], ticket)
+                del kept[item]
+            elif step == "grow" and admission.grow(ticket, size):
+                kept[item] = where, ticket, bytes_ + size
+        assert admission.queued == len(kept)
+        assert admission.queued_bytes == sum(bytes_ for _, _, bytes_ in kept.values()) <= 20

@@ -6,6 +6,7 @@ import pytest
 from sidecar_ends import assignment, until
 from sidecar_memory import Bench, Recorder
 
+from switchboard_sidecar import outbound
 from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_HOPS
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -405,3 +406,37 @@ async def test_an_open_that_is_all_headers_is_refused() -> None:
     bench = Bench(assignment("a"))
     bench.host.dispatch(host_call(1, "a", headers={"x": "y" * 20_000}))
     assert codes(bench.to_host()) == [(1, "VALIDATION_FAILED", pb.DELIVERED_NO)]
+
+
+async def test_payloads_that_wait_are_bounded_and_the_next_is_shed() -> None:
+    bench = Bench(assignment("a"), concurrency=1)
+    bench.deliverer.admission.max_bytes = 10
+    bench.open("a")
+    (first,) = bench.to_host()
+    waiting = bench.open("a", data=b"12345678", end=False)
+    shed = bench.open("a", data=b"123")
+    (close,) = bench.to_gateway()
+    assert codes([close]) == [(shed, "OVERLOADED", pb.DELIVERED_NO)]
+    assert close.error.retry_after_ms > 0
+    bench.link.dispatch(pb.Frame(kind=pb.DATA, call=waiting, data=b"9"))
+    bench.link.dispatch(pb.Frame(kind=pb.DATA, call=waiting, data=b"10"))
+    (close,) = bench.to_gateway()
+    assert codes([close]) == [(waiting, "OVERLOADED", pb.DELIVERED_NO)]
+    assert close.error.retry_after_ms > 0
+    assert (bench.deliverer.admission.queued_bytes, bench.deliverer.admission.queued) == (0, 0)
+    bench.answer(first.call)
+    assert bench.deliverer.busy == 0
+
+
+async def test_calls_of_the_host_that_wait_for_a_gateway_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "MAX_HELD_BYTES", 10)
+    bench = Bench(assignment("a"))
+    for number, data in ((1, b"12345678"), (3, b"123")):
+        open_ = pb.Open(target=pb.Target(type="elsewhere"))
+        bench.host.dispatch(pb.Frame(kind=pb.OPEN, call=number, data=data, open=open_))
+    bench.host.dispatch(pb.Frame(kind=pb.DATA, call=1, data=b"90"))
+    assert codes(bench.to_host()) == [(3, "OVERLOADED", pb.DELIVERED_NO)]
+    bench.host.dispatch(pb.Frame(kind=pb.DATA, call=1, data=b"1"))
+    assert codes(bench.to_host()) == [(1, "OVERLOADED", pb.DELIVERED_NO)]
+    bench.host.dispatch(pb.Frame(kind=pb.OPEN, call=5, data=b"1234567890", open=open_))
+    assert (bench.to_host(), bench.outbound.held) == ([], 1)
