@@ -1,4 +1,4 @@
-"""REST, server-sent events and OpenAPI, as a thin shell over the core: HTTP in, calls on a local peer out.
+"""REST, server-sent events, WebSockets and OpenAPI, as a thin shell over the core: HTTP in, calls on a local peer out.
 
 Bodies, headers, answers, events and problems are translated by pure modules; `execute`, `reads` and `app` do the I/O.
 Only the gateway's server imports it.

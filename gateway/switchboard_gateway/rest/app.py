@@ -16,6 +16,7 @@ from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.openapi import build_openapi
 from switchboard_gateway.rest.problems import to_problem
 from switchboard_gateway.rest.reads import Reads
+from switchboard_gateway.rest.sockets import Sockets
 from switchboard_wire.errors import ErrorValue, SwitchboardError
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -46,6 +47,9 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
         app.router.add_get(f"{prefix}/agents/{{agent}}/instances", reads.instances)
         app.router.add_get(f"{prefix}/statistics", reads.statistics)
     app.on_response_prepare.append(_name_server)
+    sockets = Sockets(core, limits)
+    app.on_shutdown.append(sockets.close)
+    app.router.add_get("/ws", sockets.serve)
     app.router.add_get("/health", reads.health)
     app.router.add_get("/openapi.json", openapi)
     return app
@@ -95,7 +99,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     finally:
         if guarded is not None:
             guarded.request_ended()
-    if request.app[_CORE].leaving:
+    if request.app[_CORE].leaving and not isinstance(response, web.WebSocketResponse):
         response.force_close()  # the client's next request goes to another replica
     return response
 

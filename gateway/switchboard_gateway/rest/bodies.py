@@ -34,13 +34,16 @@ class Buffered:
         try:
             yield share
         finally:
-            self._used -= share.size
+            self.give(share.size)
 
     def take(self, size: int) -> None:
         if self._used + size > self._limit:
             message = "the gateway holds as many bytes of requests and answers as it may"
             raise failure(pb.OVERLOADED, message, retry_after_ms=1000)
         self._used += size
+
+    def give(self, size: int) -> None:
+        self._used -= size
 
 
 class Share:
@@ -56,6 +59,11 @@ class Share:
         """Account for more bytes. Raises SwitchboardError OVERLOADED when all requests together keep too many."""
         self._of.take(size)
         self.size += size
+
+    def remove(self, size: int) -> None:
+        """Give bytes back before the end."""
+        self._of.give(size)
+        self.size -= size
 
 
 def payload_limit(core: Core, target: pb.Target) -> int:

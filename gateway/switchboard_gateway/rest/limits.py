@@ -13,6 +13,26 @@ def _allowed_connections() -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketLimits:
+    """What one WebSocket may cost; see RestLimits for the handshake and for a reader that stops reading."""
+
+    # One message: 256 KiB of payload, in base64 or with escapes
+    message_bytes: int = 512 * 1024
+    # Calls under way; each may have 256 KiB of its answer waiting here
+    calls: int = 100
+    # What waits to be read by the client: nearly all that those calls may have waiting
+    waiting_bytes: int = 32 * 1024 * 1024
+    # A ping of the protocol's own at this pace; half of it without a pong and the client counts as gone
+    heartbeat_s: float = 20.0
+    # Without a call under way and without a message
+    idle_s: float = 300.0
+    # For the client's part in closing
+    close_s: float = 2.0
+    # Of all connections, how many may be sockets: they are never idle, so they would keep everyone else out
+    share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class RestLimits:
     """Sizes in bytes, times in seconds. The defaults are for production; tests make them small."""
 
@@ -43,3 +63,4 @@ class RestLimits:
     event_idle_s: float = 15.0
     # Calls under way get this long when the gateway stops
     shutdown_s: float = 10.0
+    socket: SocketLimits = field(default_factory=SocketLimits)

@@ -22,6 +22,13 @@ def build_openapi() -> Node:
     for prefix, inside in (("/api/v1", []), ("/api/v1/namespaces/{namespace}", [_ref("Namespace")])):
         paths |= {prefix + path: {**item, "parameters": inside + item.get("parameters", [])} for path, item in _paths()}
     paths["/health"] = {"get": _read("Whether the gateway answers", "Health", "health")}
+    paths["/ws"] = {
+        "get": {
+            "summary": "A session with many calls as a WebSocket; docs/reference/websocket.md has its messages",
+            "operationId": "openSocket",
+            "responses": {"101": {"description": "The socket is open."}, "default": _response()},
+        }
+    }
     document = {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}
     paths["/openapi.json"] = {
         "get": {"summary": "This document", "operationId": "openapi", "responses": {"200": document}}

@@ -37,11 +37,16 @@ def apply_headers(headers: Mapping[str, str], opened: pb.Open) -> None:
     if timeout is not None:
         opened.deadline_ms = _timeout(timeout)
     traceparent = headers.get("traceparent")
-    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent) and traceparent.isascii():
+    if traceparent is not None and valid_trace(traceparent):
         opened.traceparent = traceparent
         tracestate = headers.get("tracestate", "")
         if tracestate.isascii() and len(tracestate) <= MAX_TRACESTATE:
             opened.tracestate = tracestate
+
+
+def valid_trace(traceparent: str) -> bool:
+    """Whether it is one of W3C trace context."""
+    return traceparent.isascii() and _TRACEPARENT.fullmatch(traceparent) is not None
 
 
 def _timeout(text: str) -> int:

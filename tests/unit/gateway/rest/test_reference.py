@@ -1,10 +1,13 @@
 """The reference tells the error table and the limits as they are."""
 
+import json
 import re
 from pathlib import Path
 
 from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.problems import to_problem
+from switchboard_gateway.rest.ws_read import KINDS_AND_MEMBERS, MAX_PAYLOAD
+from switchboard_gateway.rest.ws_write import greeting
 from switchboard_wire.errors import ERROR_TABLE, ErrorValue, name_of
 from switchboard_wire.limits import MAX_DATA_BYTES
 
@@ -37,3 +40,25 @@ def test_the_limits_are_those_in_use() -> None:
         f"silent for {limits.event_idle_s:g} s",
     ):
         assert words in TEXT
+
+
+def test_the_limits_of_sockets_are_those_in_use() -> None:
+    limits, text = RestLimits(), (Path(__file__).parents[4] / "docs/reference/websocket.md").read_text()
+    for words in (
+        json.dumps(json.loads(greeting("default", limits.socket))),
+        f"payload of one message | {MAX_PAYLOAD >> 10} KiB",
+        f"calls at once on one socket | {limits.socket.calls};",
+        f"does not read | {limits.write_stall_s:g} s",
+        f"sent every {limits.socket.heartbeat_s:g} s | {limits.socket.heartbeat_s / 2:g} s",
+        f"the handshake | {limits.first_request_s:g} s",
+        f"nothing came for {limits.socket.idle_s:g} s",
+        f"over {limits.socket.waiting_bytes >> 20} MiB wait",
+        f"a message over {limits.socket.message_bytes >> 10} KiB",
+    ):
+        assert words in text
+
+
+def test_every_kind_and_every_member_is_documented() -> None:
+    text = (Path(__file__).parents[4] / "docs/reference/websocket.md").read_text()
+    for name in {*KINDS_AND_MEMBERS, *(member for members in KINDS_AND_MEMBERS.values() for member in members)}:
+        assert f"`{name}`" in text or f'`"{name}"`' in text, name
