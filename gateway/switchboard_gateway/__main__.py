@@ -16,6 +16,7 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_ZONE         the zone, said outright
   SWITCHBOARD_DIRECTORY    kubernetes, or announced: every agent that hosts announce
   SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
+  SWITCHBOARD_REGISTRIES   host:port whose every address is an operator, which is told of calls that wait
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)
   SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
   SWITCHBOARD_SESSION_PORT sessions of the SDK that leave gRPC (7401)

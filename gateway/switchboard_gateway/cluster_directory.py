@@ -74,6 +74,11 @@ class Declared:
         """The zone of a gateway's pod, ready or not; None when its EndpointSlice is not known."""
         return next((found.get("zone") or "" for pod, found in _endpoints(self.gateways.values()) if pod == uid), None)
 
+    def sleepers(self) -> frozenset[Key]:
+        """The AgentNodes that may go to zero instances."""
+        scaled = ((key, (node.get("spec") or {}).get("autoscaling") or {}) for key, node in self.nodes.items())
+        return frozenset(key for key, scaling in scaled if scaling.get("minReplicas") == 0)
+
     def weights(self) -> dict[Key, int]:
         """What each AgentNode says of its weight."""
         return {key: (node.get("spec") or {}).get("weight", DEFAULT_WEIGHT) for key, node in self.nodes.items()}
@@ -211,6 +216,7 @@ class ClusterDirectory:
             self.membership.update(members_of(slices, self._home or ""))
             self._core.set_node_weights(self._declared.weights())
             self._core.set_dynamic_nodes(self._declared.dynamic_nodes())
+            self._core.cold_starts.sleepers = self._declared.sleepers()
             policies = self._declared.policies()
             if policies != last:
                 last = policies

@@ -6,8 +6,9 @@ One event loop owns it. Transports connect as peers (sessions, links) or through
 import asyncio
 import logging
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
+from switchboard_gateway.cold_starts import ColdStarts
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.fan_out import FanOut
 from switchboard_gateway.hold import Hold
@@ -47,6 +48,8 @@ class Core:
         self.table.zone = zone
         self.fan_out = FanOut(self)
         self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
+        self.cold_starts = ColdStarts(metrics.cold_starts)
+        self.on_first_held: Callable[[], None] = lambda: None  # told when calls for an Agent begin to wait
         self._releasing = False
         self.active = 0  # calls that have not ended
         self.quiet = asyncio.Event()  # set when the last of them ended
@@ -221,13 +224,18 @@ class Core:
 
     def hold(self, call: RoutedCall, size: int) -> bool:
         """Keep a call until an instance can take it; False when too much waits already."""
+        is_first = not self.held.has(call.route)
         kept = self.held.add(call, size)
+        if kept and is_first:
+            self.cold_starts.waits(call.route, self.now())
+            self.on_first_held()
         self.metrics.held.set((), len(self.held))
         return kept
 
     def unhold(self, call: RoutedCall) -> None:
         """The call ended while it waited."""
         self.held.remove(call)
+        self.cold_starts.settle(self.held.has, self.now())
         self.metrics.held.set((), len(self.held))
 
     def release(self) -> None:
@@ -236,6 +244,7 @@ class Core:
         if not held.calls or self._releasing:
             return
         self._releasing = True
+        self.cold_starts.settle(held.has, self.now())
         try:
             for route in held.routes():
                 while route.instances and (call := held.take(route, has_room=route.room > 0)) is not None:

@@ -34,6 +34,10 @@ class Hold(Generic[W]):
         self.calls: dict[W, int] = {}
         self.bytes = 0
 
+    def has(self, route: Route) -> bool:
+        """Whether a call for this Agent waits."""
+        return route in self._queues
+
     def __len__(self) -> int:
         return len(self.calls)
 

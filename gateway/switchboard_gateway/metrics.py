@@ -20,6 +20,7 @@ class GatewayMetrics:
     held: Counters
     links: Counters
     sessions: Counters
+    cold_starts: dict[tuple[str, ...], Histogram]
 
     @staticmethod
     def create(registry: CollectorRegistry = REGISTRY) -> "GatewayMetrics":
@@ -65,4 +66,10 @@ class GatewayMetrics:
             held=messages.gauge("switchboard_gateway_held_calls", "Calls that wait for an instance"),
             links=messages.gauge("switchboard_gateway_links", "Links with sidecars"),
             sessions=messages.gauge("switchboard_gateway_sessions", "Sessions of clients"),
+            cold_starts=messages.histogram(
+                "switchboard_cold_start_seconds",
+                "Time from the first call that waits for a pool which may sleep to the first instance",
+                "namespace",
+                "agent",
+            ),
         )

@@ -13,6 +13,7 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
+from switchboard_gateway.registry_streams import tell_operators
 from switchboard_gateway.rest import serve_rest
 from switchboard_gateway.sessions import Sessions
 from switchboard_gateway.settings import GatewaySettings
@@ -57,6 +58,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
         rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
         await enter(LinkServer(core, rules).serve(settings.bind, settings.links_port))
+        await enter(tell_operators(core, settings))
         sessions = Sessions(core)
         await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
         await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core, sessions).handler()]))

@@ -20,6 +20,7 @@ ENV_ZONE = "SWITCHBOARD_ZONE"
 class GatewaySettings:
     """announced: no Kubernetes; the agents are those that hosts announce. bind: address of the public ports.
 
+    registries: host:port whose every address is an operator; empty: none.
     namespaces: those whose Agents are served; empty: all. zone: where this replica runs; empty: as the EndpointSlice of
     its pod, of UID `pod_uid`, says. session_port: of sessions that leave gRPC, 0 for any; reached_at: the IP address
     under which clients find it, empty when none is known. identity: TLS and tokens of the links.
@@ -31,6 +32,7 @@ class GatewaySettings:
     zone: str = ""
     announced: bool = False
     namespaces: tuple[str, ...] = ()
+    registries: str = ""
     bind: str = "0.0.0.0"
     grpc_port: int = names.GATEWAY_GRPC_PORT
     http_port: int = names.GATEWAY_HTTP_PORT
@@ -54,6 +56,7 @@ class GatewaySettings:
             zone=environ.get(ENV_ZONE, ""),
             announced=directory == "announced",
             namespaces=tuple(name.strip() for name in watched.split(",") if name.strip()),
+            registries=environ.get(names.ENV_REGISTRIES, ""),
             bind=environ.get(ENV_BIND, "0.0.0.0"),
             grpc_port=_port(environ, ENV_GRPC_PORT, names.GATEWAY_GRPC_PORT),
             http_port=_port(environ, ENV_HTTP_PORT, names.GATEWAY_HTTP_PORT),

@@ -13,6 +13,7 @@ from switchboard_kube import ApiError, Conflict, Kube, NotFound, connect
 from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.auditing import audit_for_ever
+from switchboard_operator.demand import Demands
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import Elector, NotLeading
 from switchboard_operator.listening import Pokes
@@ -20,8 +21,9 @@ from switchboard_operator.objects import Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.reconciling import Key, Reconciler
-from switchboard_operator.registry import Patience, Registry, state_of
+from switchboard_operator.registry import Patience, Pool, Registry, state_of
 from switchboard_operator.registry_server import Board, RegistryService, serve_registry
+from switchboard_operator.replicas import idle_limit_s
 from switchboard_operator.settings import Settings
 from switchboard_operator.snapshot import Indexes
 from switchboard_operator.watching import Watches
@@ -52,6 +54,7 @@ class Operator:
         self._rng = random.Random()
         self._queue: WorkQueue[Key] = WorkQueue(self._rng)
         self._registry = Registry(started=loop.time())
+        self._demands = Demands()
         self._board = Board()
         self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
         self._watches = Watches(settings.namespaces, self._pokes, self._rng)
@@ -64,6 +67,7 @@ class Operator:
             executor=Executor(writer),
             poster=Poster(kube, settings.identity, utc_micros),
             registry=self._registry,
+            demands=self._demands,
             images=Images(settings.sidecar_image, settings.host_image),
             around=Surroundings(settings.gateways, settings.registries, settings.image_pull_policy),
             add=self._queue.add,
@@ -72,7 +76,7 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; then give the lease back and end."""
-        service = RegistryService(self._registry, self._board, self._settings.identity)
+        service = RegistryService(self._registry, self._board, self._demands, self._wanted, self._settings.identity)
         routes = OpsRoutes(readiness=self._readiness)
         thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
         async with (
@@ -194,8 +198,17 @@ class Operator:
         elif (assignments := read_assignments(config_map)) is not None:
             self._board.publish(pool, meta.owner_uid, assignments)
 
+    def _wanted(self, pool: Pool) -> None:
+        """Calls wait for an AgentNode: if it sleeps, this wakes it."""
+        self._queue.add((names.AGENT_NODE, *pool))
+
     def _known(self, node: Resource, gone: bool) -> None:
         pool, beat = (node.meta.namespace, node.meta.name), node.spec.get("heartbeat") or {}
+        now = asyncio.get_running_loop().time()
+        if gone or idle_limit_s(node) is None:
+            self._demands.forget(pool)
+        else:
+            self._demands.watch(pool, now)
         if gone:
             self._board.set_interval(pool, None)
             return

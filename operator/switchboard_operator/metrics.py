@@ -18,5 +18,6 @@ QUEUE_LENGTH: Final = Gauge("switchboard_operator_queue_length", "Objects that w
 LEADS: Final = Gauge("switchboard_operator_leader", "1 on the replica that writes.")
 WATCH_STARTS: Final = Counter("switchboard_operator_watch_starts_total", "Starts of the watches, the first included.")
 STREAMS: Final = Gauge("switchboard_operator_registry_streams", "Sidecars connected to this replica.")
+GATEWAYS: Final = Gauge("switchboard_operator_gateways", "Gateways connected to this replica.")
 HEARTBEATS: Final = Counter("switchboard_operator_registry_heartbeats_total", "Heartbeats received.")
 INSTANCES: Final = Gauge("switchboard_operator_instances", "Registered instances by state.", ["state"])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchboard_operator.assignments import build_assignments, is_same_work, read_assignments, write_assignments
+from switchboard_operator.demand import NOTHING, Demand
 from switchboard_operator.desired import (
     build_account,
     build_autoscaler,
@@ -64,7 +65,7 @@ class Context:
 
     reported_generation: the highest generation of assignments that any sidecar of the AgentNode has applied.
     may_roll: no other pool takes a new release of the operator right now.
-    instances: those of the AgentNode.
+    instances: those of the AgentNode. demand: the work that gateways have for it.
     is_patient: a shrink may wait until it is known, and marked, which pods go.
     settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
     """
@@ -75,13 +76,14 @@ class Context:
     settled: Mapping[str, tuple[str, str]] | None = None
     may_roll: bool = True
     instances: tuple[Instance, ...] = ()
+    demand: Demand = NOTHING
     is_patient: bool = True
 
 
 def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
     """The writes for an accepted AgentNode, in the order in which they must happen."""
     node = snapshot.node
-    replicas = choose_replicas(snapshot)
+    replicas = choose_replicas(snapshot, context.demand)
     actions: list[Action] = []
     scaler = snapshot.children.get(AUTOSCALER)
     if not node.spec.get("autoscaling") and scaler is not None and scaler.meta.owner_uid == node.meta.uid:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from switchboard_operator.checks import Fault, check_agent, check_node, is_leftover
+from switchboard_operator.demand import Demand, Demands
 from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
@@ -15,7 +16,7 @@ from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_news
 from switchboard_operator.registry import Registry
-from switchboard_operator.replicas import choose_replicas
+from switchboard_operator.replicas import choose_replicas, idle_limit_s
 from switchboard_operator.snapshot import (
     AgentSnapshot,
     Indexes,
@@ -60,6 +61,7 @@ class Reconciler:
     executor: Executor
     poster: Poster
     registry: Registry
+    demands: Demands
     images: Images
     around: Surroundings
     add: Callable[[Key, float], None]  # have it looked at in so many seconds
@@ -85,17 +87,31 @@ class Reconciler:
         node, now = snapshot.node, asyncio.get_running_loop().time()
         fault = check_node(snapshot)
         instances = instances_of(snapshot, self.registry, now)
+        demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
-            fault = await self._execute(snapshot, tuple(instances), now)
+            fault = await self._execute(snapshot, tuple(instances), demand, now)
         hosting = tuple((i.pod.uid, i.state, i.agents) for i in instances)
         if self._hosting.get(key) != hosting:
             self._hosting[key] = hosting
             for agent in bound:
                 self.add((names.AGENT, namespace, agent), 0.0)
-        status = build_node_status(snapshot, fault, choose_replicas(snapshot).deployment, instances, self.utc_now())
+        status = build_node_status(
+            snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
+        )
         return await self._tell(key, node, status, NODE_STATUS_S) or (RECHECK_S if fault else None)
 
-    async def _execute(self, snapshot: NodeSnapshot, instances: tuple[Instance, ...], now: float) -> Fault | None:
+    def _demand(self, snapshot: NodeSnapshot, instances: list[Instance], now: float) -> Demand:
+        """The work for a pool that may sleep; it is looked at again when it may have been idle for long enough."""
+        meta, limit_s = snapshot.node.meta, idle_limit_s(snapshot.node)
+        pool = (meta.namespace, meta.name)
+        demand = self.demands.of(pool, instances, self.registry, now)
+        if limit_s is not None and snapshot.node.spec.get("replicas", 1) and demand.idle_s < limit_s:
+            self.add((names.AGENT_NODE, *pool), max(1.0, limit_s - demand.idle_s))
+        return demand
+
+    async def _execute(
+        self, snapshot: NodeSnapshot, instances: tuple[Instance, ...], demand: Demand, now: float
+    ) -> Fault | None:
         node = snapshot.node
         for child in snapshot.children.values():
             if is_leftover(child, node):
@@ -105,17 +121,18 @@ class Reconciler:
             self.around,
             self.registry.reported_generation((node.meta.namespace, node.meta.name)),
             self.executor.settled(node),
-            self._may_roll(snapshot),
+            self._may_roll(snapshot, demand),
             instances,
-            self._is_patient(snapshot, now),
+            demand,
+            self._is_patient(snapshot, demand, now),
         )
         return await self.executor.run(plan_node(snapshot, context), node, now)
 
-    def _is_patient(self, snapshot: NodeSnapshot, now: float) -> bool:
+    def _is_patient(self, snapshot: NodeSnapshot, demand: Demand, now: float) -> bool:
         """Whether a shrink may still wait; it is looked at again when that time is over."""
         meta, deployment = snapshot.node.meta, snapshot.children.get(DEPLOYMENT)
         key = (names.AGENT_NODE, meta.namespace, meta.name)
-        wanted = choose_replicas(snapshot).deployment
+        wanted = choose_replicas(snapshot, demand).deployment
         if deployment is None or wanted >= deployment.spec.get("replicas", 1):
             self._shrinking.pop(key, None)
             return True
@@ -124,13 +141,13 @@ class Reconciler:
             self.add(key, min(left, 1.0))
         return left > 0
 
-    def _may_roll(self, snapshot: NodeSnapshot) -> bool:
+    def _may_roll(self, snapshot: NodeSnapshot, demand: Demand) -> bool:
         """Take turns: one pool at a time takes a new release; one that does not come through it stops the others."""
         meta = snapshot.node.meta
         pool = (meta.namespace, meta.name)
         waits = waits_to_roll(snapshot, Context(self.images, self.around))
         deployment = snapshot.children.get(DEPLOYMENT)
-        desired = choose_replicas(snapshot).deployment
+        desired = choose_replicas(snapshot, demand).deployment
         if self._rolling == pool and not waits and deployment is not None and has_rolled_out(deployment, desired):
             self._rolling = None
         if self._rolling is None and waits:

@@ -1,9 +1,10 @@
-"""The Registry service (port 7420): one stream from every sidecar; heartbeats in, assignments out."""
+"""The Registry service (port 7420): one stream from every sidecar, heartbeats in and assignments out; one from every
+gateway, the calls that it has for each AgentNode."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -11,6 +12,7 @@ import grpc
 import grpc.aio
 
 from switchboard_operator import metrics
+from switchboard_operator.demand import Demands
 from switchboard_operator.registry import Pool, Registry, fold, introduce
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Registered, Report
 from switchboard_wire.names import REGISTRY_METHOD
@@ -19,6 +21,8 @@ from switchboard_wire.v1.frames_pb2 import VALIDATION_FAILED, Assignments, Error
 log = logging.getLogger(__name__)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Report, Directive]"
+
+OnHeld = Callable[[Pool], None]
 
 DEFAULT_INTERVAL_MS: Final = 2000
 # A sidecar opens one stream; beyond this many something is wrong, and memory must stay bounded
@@ -95,8 +99,10 @@ class Board:
 class RegistryService:
     """Answers `Registry/Connect`."""
 
-    def __init__(self, registry: Registry, board: Board, identity: str) -> None:
+    def __init__(self, registry: Registry, board: Board, demands: Demands, on_held: OnHeld, identity: str) -> None:
+        """on_held: told of every AgentNode for which calls wait, with each report."""
         self._registry, self._board, self._identity = registry, board, identity
+        self._demands, self._on_held = demands, on_held
 
     async def connect(
         self, reports: AsyncIterator[Report], context: "grpc.aio.ServicerContext[Report, Directive]"
@@ -110,6 +116,9 @@ class RegistryService:
         if problem := _fault_of(first.hello if first.HasField("hello") else None):
             await context.write(Directive(refused=Error(code=VALIDATION_FAILED, message=problem)))
             return
+        if first.hello.gateway:
+            await self._serve_gateway(reports, context)
+            return
         pool = (first.hello.namespace, first.hello.node)
         self._registry.put(introduce(first.hello, _now()))
         with metrics.STREAMS.track_inprogress(), self._board.reader(pool) as news:
@@ -120,6 +129,19 @@ class RegistryService:
                 teller.cancel()
                 with contextlib.suppress(asyncio.CancelledError, grpc.aio.UsageError, grpc.aio.BaseError):
                     await teller
+
+    async def _serve_gateway(self, reports: AsyncIterator[Report], context: Context) -> None:
+        registered = Registered(operator=self._identity, heartbeat_interval_ms=DEFAULT_INTERVAL_MS)
+        await context.write(Directive(registered=registered))
+        voice = self._demands.join(_now())
+        try:
+            with metrics.GATEWAYS.track_inprogress():
+                async for report in reports:
+                    if report.HasField("demand"):
+                        for pool in self._demands.hear(voice, report.demand, _now()):
+                            self._on_held(pool)
+        finally:
+            self._demands.leave(voice)
 
     async def _hear(self, pod_uid: str, reports: AsyncIterator[Report]) -> None:
         async for report in reports:
@@ -166,6 +188,8 @@ def _fault_of(hello: Hello | None) -> str:
     """Why a first report is not taken; empty when it is."""
     if hello is None:
         return "the first report must carry hello"
+    if hello.gateway:
+        return "hello.gateway is too long" if len(hello.gateway) > 253 else ""
     missing = [name for name in ("namespace", "node", "instance", "pod_uid") if not getattr(hello, name)]
     if missing:
         return f"hello.{missing[0]} is empty"

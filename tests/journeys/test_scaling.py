@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from journey import require_no_failure
-from live.kubectl import AGENT_NODES
+from live.kubectl import AGENT_NODES, AGENTS
+from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
 from pools import REQUESTS, agent, agent_node, code, echo_pool
@@ -206,3 +207,35 @@ def await_busy(journey, node: str) -> str:
 
     name: str = wait_until(look, f"one busy instance of {node}", 120)
     return name
+
+
+def test_a_pool_wakes_for_a_held_call_and_sleeps_again_when_it_is_idle(journey):
+    bounds = {"minReplicas": 0, "maxReplicas": 2, "idleSeconds": 15, "cpuUtilization": 500, "memoryUtilization": 0}
+    map_, node, bound = echo_pool(journey.namespace, replicas=0, autoscaling=bounds)
+    journey.apply(map_, node, bound)
+    journey.await_reason(AGENT_NODES, "echo", "Ready", "ScaledToZero")
+    journey.await_condition(AGENTS, "echo")
+    assert journey.pods("echo") == []
+
+    assert journey.ask("echo", "good morning", timeout_s=120) == "good morning"
+    assert journey.ask("echo", "again") == "again", "it is awake"
+    wide = journey.kube("get", AGENT_NODES, "echo", "-o", "wide")
+    journey.await_gone("pods")
+    message = journey.await_reason(AGENT_NODES, "echo", "Ready", "ScaledToZero")
+    assert journey.ask("echo", "a second morning", timeout_s=120) == "a second morning"
+
+    assert message
+    assert "1" in wide
+    assert cold_starts(journey, "echo") == 2
+
+
+def cold_starts(journey, agent_name: str) -> int:
+    """How many cold starts of an agent the gateways have measured."""
+    labels = f'{{agent="{agent_name}",namespace="{journey.namespace}"}}'
+    count = 0
+    for pod in journey.kubectl.items(SYSTEM, "pods", "app.kubernetes.io/component=gateway"):
+        path = f"/api/v1/namespaces/{SYSTEM}/pods/{pod['metadata']['name']}:7490/proxy/metrics"
+        for line in journey.kubectl("get", "--raw", path).splitlines():
+            if line.startswith(f"switchboard_cold_start_seconds_count{labels}"):
+                count += int(float(line.split()[-1]))
+    return count

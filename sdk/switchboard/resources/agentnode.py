@@ -55,6 +55,12 @@ class Autoscaling(Model):
         le=MAX_REPLICAS,
     )
     max_replicas: Int = Field(default=10, description="Most instances.", ge=1, le=MAX_REPLICAS)
+    idle_seconds: Int = Field(
+        default=300,
+        description="Seconds without any message after which a pool with minReplicas 0 sleeps.",
+        ge=1,
+        le=86400,
+    )
     cpu_utilization: Int = Field(
         default=70,
         description=f"CPU of container {HOST_CONTAINER} to aim at, in percent of its request; 0 for none.",

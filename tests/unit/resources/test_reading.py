@@ -131,6 +131,7 @@ def test_code_builds_models_by_python_names() -> None:
     assert spec.to_wire()["autoscaling"] == {
         "minReplicas": 1,
         "maxReplicas": 10,
+        "idleSeconds": 300,
         "cpuUtilization": 70,
         "memoryUtilization": 80,
     }

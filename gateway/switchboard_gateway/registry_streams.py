@@ -1,0 +1,135 @@
+"""Streams to the operator's replicas: what calls this gateway has for each AgentNode, at once when the first one waits.
+
+No message depends on them; what depends on them is that a pool which sleeps is woken.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any, Final
+
+from grpc import aio
+
+from switchboard_gateway.core import Core
+from switchboard_gateway.demand import DemandMeter
+from switchboard_gateway.settings import GatewaySettings
+from switchboard_runtime.dialing import Dialer
+from switchboard_wire import names
+from switchboard_wire.errors import name_of
+from switchboard_wire.internal_v1 import registry_pb2
+from switchboard_wire.limits import PROTOCOL, REGISTRY_CHANNEL_OPTIONS
+from switchboard_wire.streams import open_channel
+from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.gateway.registry")
+
+_EOF: Any = aio.EOF  # type: ignore[attr-defined]
+# Until the operator says its own
+FIRST_INTERVAL_S: Final = 2.0
+# So that replicas started together drift apart
+JITTER: Final = 0.1
+
+
+@contextlib.asynccontextmanager
+async def tell_operators(core: Core, settings: GatewaySettings) -> AsyncIterator[None]:
+    """Tell every replica of the operator what calls there are, while open."""
+
+    def hello() -> pb.Hello:
+        return pb.Hello(
+            protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=settings.instance, pod_uid=settings.pod_uid
+        )
+
+    rng = Random()
+    streams = RegistryStreams(core, hello, rng)
+    targets = [settings.registries] if settings.registries and not settings.announced else []
+    dialing = asyncio.create_task(Dialer(targets, streams.connect, rng).run())
+    try:
+        yield
+    finally:
+        dialing.cancel()
+        await asyncio.gather(dialing, return_exceptions=True)
+
+
+class RegistryStreams:
+    """All streams to operators. hello: who this replica is, with a fresh token."""
+
+    def __init__(self, core: Core, hello: Callable[[], pb.Hello], rng: Random) -> None:
+        self._core, self._hello, self._rng = core, hello, rng
+        self._streams: set[_Stream] = set()
+        core.on_first_held = self.poke
+
+    def poke(self) -> None:
+        """A call waits: every operator hears of it now."""
+        for stream in self._streams:
+            stream.poked.set()
+
+    async def connect(self, address: str) -> bool:
+        """Hold one stream until it breaks. True when the operator had taken it."""
+        channel: Any = open_channel(address, REGISTRY_CHANNEL_OPTIONS)
+        call = channel.stream_stream(
+            names.REGISTRY_METHOD,
+            request_serializer=registry_pb2.Report.SerializeToString,
+            response_deserializer=registry_pb2.Directive.FromString,
+        )()
+        stream = _Stream(call, DemandMeter(self._core), self._rng)
+        self._streams.add(stream)
+        try:
+            reason = await stream.run(self._hello())
+        finally:
+            self._streams.discard(stream)
+            call.cancel()
+            await channel.close()
+        level = logging.INFO if stream.registered else logging.DEBUG
+        log.log(level, "registry stream lost", extra={"address": address, "reason": reason})
+        return stream.registered
+
+
+class _Stream:
+    """One stream to one operator replica."""
+
+    def __init__(self, call: Any, meter: DemandMeter, rng: Random) -> None:
+        self._call, self._meter, self._rng = call, meter, rng
+        self._interval_s = FIRST_INTERVAL_S
+        self.registered = False
+        self.poked = asyncio.Event()
+
+    async def run(self, hello: pb.Hello) -> str:
+        """Read and write until one of them ends; returns why."""
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write(hello))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            try:
+                task.result()
+            except aio.AioRpcError as error:
+                return f"{error.code().name}: {error.details()}"
+            except (asyncio.InvalidStateError, aio.UsageError) as error:  # written after the end
+                return str(error)
+        return "closed by the operator"
+
+    async def _read(self) -> None:
+        while (directive := await self._call.read()) is not _EOF:
+            if directive.HasField("registered"):
+                self.registered = True
+                self._interval_s = directive.registered.heartbeat_interval_ms / 1000 or FIRST_INTERVAL_S
+            if directive.HasField("refused"):
+                error = directive.refused
+                log.error("refused by the operator", extra={"code": name_of(error.code), "why": error.message})
+                return
+
+    async def _write(self, hello: pb.Hello) -> None:
+        await self._call.write(registry_pb2.Report(hello=hello))
+        while True:
+            self.poked.clear()
+            await self._call.write(registry_pb2.Report(demand=self._meter.read()))
+            try:
+                async with asyncio.timeout(self._interval_s * self._rng.uniform(1 - JITTER, 1)):
+                    await self.poked.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,90 @@
+"""What gateways say of the work for each AgentNode: calls that wait, calls under way, and when there last was one.
+
+Pure: `now` is always given, of the receiver's monotonic clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from switchboard_operator.instances import Instance
+from switchboard_operator.registry import Pool, Registry
+from switchboard_wire.internal_v1.registry_pb2 import Demand as Said
+
+# Five heartbeats of a gateway: one that is silent for longer says nothing any more
+SILENT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The work for one AgentNode. held: calls that wait at gateways. idle_s: how long there was none of any kind.
+
+    idle_s is 0 while there is work and also while nobody could tell that there is.
+    """
+
+    held: int = 0
+    in_flight: int = 0
+    idle_s: float = 0.0
+
+
+NOTHING: Final = Demand()
+
+
+@dataclass(slots=True)
+class Voice:
+    """One gateway's stream: what it said last, and when."""
+
+    heard: float
+    calls: dict[Pool, tuple[int, int]] = field(default_factory=dict)  # held, in flight
+
+
+@dataclass(slots=True)
+class Demands:
+    """What all gateways say. One task owns it; the rest read."""
+
+    _voices: list[Voice] = field(default_factory=list)
+    _worked: dict[Pool, float] = field(default_factory=dict)
+
+    def join(self, now: float) -> Voice:
+        """A gateway's stream begins."""
+        voice = Voice(now)
+        self._voices.append(voice)
+        return voice
+
+    def leave(self, voice: Voice) -> None:
+        """The stream is lost: its calls are another's, or nobody's."""
+        self._voices.remove(voice)
+
+    def hear(self, voice: Voice, said: Said, now: float) -> list[Pool]:
+        """Take a report: the AgentNodes with calls now or since the last one. Returns those for which calls wait."""
+        voice.heard = now
+        voice.calls = {(each.namespace, each.node): (each.held, each.in_flight) for each in said.nodes}
+        for pool in voice.calls:
+            if pool in self._worked:
+                self._worked[pool] = now
+        return [pool for pool, (held, _) in voice.calls.items() if held]
+
+    def watch(self, pool: Pool, now: float) -> None:
+        """The AgentNode may sleep: from now on note when it has work."""
+        self._worked.setdefault(pool, now)
+
+    def forget(self, pool: Pool) -> None:
+        """The AgentNode is gone, or never sleeps."""
+        self._worked.pop(pool, None)
+
+    def of(self, pool: Pool, instances: Iterable[Instance], registry: Registry, now: float) -> Demand:
+        """The work for an AgentNode; instances: its own."""
+        voices = [voice for voice in self._voices if now - voice.heard <= SILENT_S]
+        said = [voice.calls[pool] for voice in voices if pool in voice.calls]
+        held, in_flight = sum(calls[0] for calls in said), sum(calls[1] for calls in said)
+        worked = self._worked.get(pool)
+        if not voices or worked is None or held or in_flight:
+            return Demand(held, in_flight)
+        for instance in instances:
+            record = registry.get(instance.pod.uid)
+            if record is None or record.load is None or instance.state in ("Degraded", "Down"):
+                if instance.pod.ready:
+                    return Demand()  # it may be at work, and it may have been a moment ago
+                continue
+            worked = now if record.load.work else max(worked, record.worked)
+        return Demand(idle_s=max(0.0, now - worked))
