@@ -15,29 +15,33 @@ import time
 from dataclasses import dataclass, field
 
 from live.outcomes import OK, WRONG, Outcome
-from switchboard import CallOptions, Client, SwitchboardError, connection
-from switchboard_wire.peer import Peer, PeerEvents
+from switchboard import CallOptions, Client, SwitchboardError
+from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Calls are due in bunches of what falls into this time: a timer for each would cost more than the call
 TICK_S = 0.004
 
 
-class WitnessedPeer(Peer):
+class Witness:
     """Counts the calls of this process that were ended twice, which a session otherwise passes over."""
 
-    __slots__ = ("closed",)
-    ended_again = 0
+    def __init__(self) -> None:
+        self.ended_again = 0
+        self._ended: dict[Peer, set[int]] = {}
 
-    def __init__(self, events: PeerEvents, *, dialled: bool, label: str = "") -> None:
-        Peer.__init__(self, events, dialled=dialled, label=label)
-        self.closed: set[int] = set()
+    def watch(self) -> None:
+        """See every frame that any session of this process is handed from now on."""
+        dispatch = Peer.dispatch
 
-    def dispatch(self, frame: pb.Frame) -> None:
-        if frame.kind == pb.CLOSE:
-            WitnessedPeer.ended_again += frame.call in self.closed
-            self.closed.add(frame.call)
-        Peer.dispatch(self, frame)
+        def witnessed(peer: Peer, frame: pb.Frame) -> None:
+            if frame.kind == pb.CLOSE:
+                ended = self._ended.setdefault(peer, set())
+                self.ended_again += frame.call in ended
+                ended.add(frame.call)
+            dispatch(peer, frame)
+
+        Peer.dispatch = witnessed  # type: ignore[method-assign, assignment]
 
 
 @dataclass(slots=True)
@@ -94,6 +98,8 @@ class Sender:
 
 
 async def work(options: argparse.Namespace) -> None:
+    witness = Witness()
+    witness.watch()
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 1024) else stopped.set())
     async with contextlib.AsyncExitStack() as stack:
@@ -103,7 +109,7 @@ async def work(options: argparse.Namespace) -> None:
         await sender.run(stopped)
         flushing.cancel()
         loop.remove_reader(sys.stdin.fileno())
-    print(json.dumps({"sent": sender.sent, "ended_again": WitnessedPeer.ended_again}), flush=True)
+    print(json.dumps({"sent": sender.sent, "ended_again": witness.ended_again}), flush=True)
 
 
 async def flush() -> None:
@@ -124,7 +130,6 @@ def main() -> int:
     parser.add_argument("--idempotent", action="store_true")
     parser.add_argument("--strategy", default="")
     parser.add_argument("--keys", type=int, default=0, help="so many different keys in turn")
-    connection.Peer = WitnessedPeer  # type: ignore[attr-defined]
     asyncio.run(work(parser.parse_args()))
     return 0
 

@@ -14,11 +14,11 @@ from pod_processes import find_processes
 from pools import echo_pool
 from reliability import await_release, both_loads
 
-pytestmark = pytest.mark.reliability
 HAND_OVER_S = 20
 CALM_S = 2
 
 
+@pytest.mark.reliability
 @pytest.mark.skipif(os.geteuid() != 0, reason="SIGSTOP for processes in pods needs root on the nodes' machine")
 def test_a_leader_that_stands_still_is_replaced_and_writes_nothing_when_it_goes_on(steady, rate, report):
     leader = holder(steady.kubectl)
@@ -47,6 +47,8 @@ def test_a_leader_that_stands_still_is_replaced_and_writes_nothing_when_it_goes_
     assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
 
 
+@pytest.mark.reliability
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="SIGKILL for processes in pods needs root on the nodes' machine")
 def test_a_leader_that_is_killed_is_replaced(steady, rate, report):
     pids = processes_of(steady, holder(steady.kubectl))
@@ -67,7 +69,8 @@ def test_a_leader_that_is_killed_is_replaced(steady, rate, report):
     assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
 
 
-@pytest.mark.parametrize("away_s", [5, pytest.param(180, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("away_s", [pytest.param(5, marks=pytest.mark.reliability), 180])
 def test_what_is_made_changed_and_deleted_without_an_operator_is_made_up_for(steady, rate, report, away_s):
     steady.apply(*echo_pool(steady.namespace, "edited"), *echo_pool(steady.namespace, "deleted"))
     steady.await_ready(nodes=("edited", "deleted"), agents=("edited", "deleted"))
@@ -88,6 +91,7 @@ def test_what_is_made_changed_and_deleted_without_an_operator_is_made_up_for(ste
     assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
 
 
+@pytest.mark.reliability
 @pytest.mark.long
 def test_messages_flow_while_the_api_server_answers_nobody(steady, rate, report):
     require_local_cluster()

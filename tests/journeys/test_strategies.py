@@ -13,6 +13,7 @@ from pools import agent, agent_node, code
 
 pytestmark = pytest.mark.reliability
 CALLS = 600
+PER_S = 400
 KEYS = 40
 # Too few in a zone say nothing: sessions choose their gateways, and with them zones, at random
 ENOUGH = 100
@@ -68,7 +69,8 @@ def pools(steady_journey):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_calls_are_shared_out_as_the_strategy_promises(pools, rate, strategy, named):
     target, other = agent_name(strategy), agent_name("Random" if strategy != "Random" else "RoundRobin")
-    plan = Plan(other, rate, strategy=strategy) if named else Plan(target, rate)
+    per_s = max(rate, PER_S)
+    plan = Plan(other, per_s, strategy=strategy) if named else Plan(target, per_s)
     with pools.steady(plan) as load:
         load.wait_for(CALLS)
 

@@ -141,12 +141,12 @@ class Pair:
 
 
 @contextlib.contextmanager
-def both_loads(journey: Journey, rate: float) -> Iterator[Pair]:
-    """Half of the rate each."""
+def both_loads(journey: Journey, rate: float, keys: int = 0) -> Iterator[Pair]:
+    """Half of the rate each. keys: so many in turn; calls with a key go to its instance, whatever the zone."""
     half = rate / 2
     with (
-        journey.steady(Plan("work", half, idempotent=True, sessions=12)) as safe,
-        journey.steady(Plan("once", half, sessions=12)) as once,
+        journey.steady(Plan("work", half, idempotent=True, keys=keys)) as safe,
+        journey.steady(Plan("once", half, keys=keys)) as once,
     ):
         yield Pair(safe, once)
 
