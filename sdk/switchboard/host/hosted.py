@@ -6,7 +6,6 @@ import inspect
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from typing import Any
 
@@ -19,7 +18,6 @@ from switchboard_wire.v1 import frames_pb2 as pb
 # Keys whose state is kept per agent; the one that was used least recently goes first
 MAX_KEYS = 10_000
 _END = object()
-_UNLIMITED: AbstractAsyncContextManager[None] = contextlib.nullcontext()
 
 
 class HostedAgent:
@@ -65,10 +63,13 @@ class HostedAgent:
             states.move_to_end(key)
         return state
 
-    def slot(self, opened: pb.Open) -> AbstractAsyncContextManager[Any]:
-        """Wait here for the agent's turn. A call that its own chain waits for goes ahead, or it would wait for ever."""
+    def slots_for(self, opened: pb.Open) -> asyncio.Semaphore | None:
+        """Where a call waits for its turn; None when it need not.
+
+        A call that its own chain waits for goes ahead, or it would wait for ever.
+        """
         if self._slots is None or any(link.partition("/")[0] == self.around.type for link in opened.chain):
-            return _UNLIMITED
+            return None
         return self._slots
 
     async def call(self, handler: Handler, arguments: tuple[Any, ...]) -> Any:

@@ -108,13 +108,12 @@ class Delivery:
         agent.enter()
         started = perf_counter()
         try:
-            async with agent.slot(self._frame.open):
-                arguments = await self._arguments()
-                if self._handler.signature.kind in _UNARY:
-                    payload = encode(await agent.call(self._handler, arguments))
-                else:
-                    await self._send_pieces(agent.pieces(self._handler, arguments))
-                    payload = Payload()
+            slots = agent.slots_for(self._frame.open)
+            if slots is None:
+                payload = await self._handle()
+            else:
+                async with slots:
+                    payload = await self._handle()
             await self._close(payload, int((perf_counter() - started) * 1e6))
         except asyncio.CancelledError:
             log.debug("call cancelled", extra=self._names())
@@ -130,23 +129,26 @@ class Delivery:
                 name = agent.around.name
                 self._on_end(Ended(name, self._frame.open, perf_counter() - started, self._error))
 
-    async def _arguments(self) -> tuple[Any, ...]:
-        signature = self._handler.signature
-        frame = self._frame
-        found: list[Any] = []
-        if signature.read is not None:
-            if signature.streams_in:
-                found.append(self._pieces())
-            else:
-                data = await self._incoming.body(MAX_BODY_BYTES) if self._incoming else frame.data
-                try:
-                    found.append(signature.read(data, frame.content_type))
-                except SwitchboardError as error:
-                    raise _refuse(error) from None
+    async def _handle(self) -> Payload:
+        """Run the handler; what it yields is sent on the way."""
+        agent, handler, incoming = self._agent, self._handler, self._incoming
+        signature, frame = handler.signature, self._frame
+        payload: tuple[Any, ...] = ()
+        if signature.streams_in:
+            payload = (self._pieces(),)
+        elif signature.read is not None:
+            data = frame.data if incoming is None else await incoming.body(MAX_BODY_BYTES)
+            try:
+                payload = (signature.read(data, frame.content_type),)
+            except SwitchboardError as error:
+                raise _refuse(error) from None
         if signature.takes_context:
-            self._context = self._agent.context_of(frame.open)
-            found.append(self._context)
-        return tuple(found)
+            self._context = agent.context_of(frame.open)
+            payload = (*payload, self._context)
+        if signature.kind in _UNARY:
+            return encode(await agent.call(handler, payload))
+        await self._send_pieces(agent.pieces(handler, payload))
+        return Payload()
 
     async def _pieces(self) -> AsyncIterator[Any]:
         read = self._handler.signature.read
