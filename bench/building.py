@@ -38,7 +38,7 @@ def require(package: str, *programs: str) -> list[str]:
 
 def go_program(name: str) -> Path:
     """The program of the Go module bench/baselines/NAME. Raises Unavailable."""
-    module, shared = BASELINES / name, BASELINES / "closedloop"
+    module, shared = BASELINES / name, BASELINES / "load"
     sources = [*sorted(module.glob("*.go")), module / "go.mod", module / "go.sum", *sorted(shared.glob("*.go"))]
     program = _folder(name, sources) / name
     with locked(FOLDER / f".{name}.lock"):

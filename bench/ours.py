@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as File
 
+from bench.certificates import Tls
 from bench.paths import Path, loader
 from bench.processes import HERE, free_port, process, python, wait_for_port
 from switchboard_gateway import settings as gateway
 from switchboard_wire import names
 
-SWITCHBOARD, DIRECT = "switchboard", "bare gRPC"
+SWITCHBOARD, SWITCHBOARD_TLS, DIRECT = "switchboard", "switchboard, TLS", "bare gRPC"
 AGENTS = ("echo:echo", "echo:pieces")
 
 
@@ -42,6 +43,7 @@ class Pod:
     agents: tuple[str, ...] = AGENTS
     concurrency: int = 1024
     environment: Mapping[str, str] = field(default_factory=dict)
+    sidecar_environment: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMON = {names.ENV_OPS_PORT: "0", names.ENV_LOG_LEVEL: "WARNING", names.ENV_LOG_FORMAT: "text"}
@@ -83,6 +85,7 @@ def run_instance(links_port: int, pod: Pod) -> Iterator[Instance]:
             names.ENV_GATEWAYS: f"127.0.0.1:{links_port}",
             names.ENV_ASSIGNMENTS: f"{folder}/{names.ASSIGNMENTS_FILE}",
         }
+        sidecar |= dict(pod.sidecar_environment)
         host = shared | {names.ENV_CODE: str(HERE / "agents")}
         start = stack.enter_context
         yield Instance(
@@ -91,13 +94,17 @@ def run_instance(links_port: int, pod: Pod) -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
-def switchboard_path(connections: int = 1, stream: bool = False) -> Iterator[Path]:
-    """SDK → gateway → sidecar → host, as four processes."""
-    with run_gateway() as running, run_instance(running.links_port, Pod()) as instance:
+def switchboard_path(connections: int = 1, stream: bool = False, tls: Tls | None = None) -> Iterator[Path]:
+    """SDK → gateway → sidecar → host, as four processes. tls: between gateway and sidecar."""
+    ends = (tls.gateway(), tls.sidecar()) if tls else ({}, {})
+    with (
+        run_gateway(ends[0]) as running,
+        run_instance(running.links_port, Pod(sidecar_environment=ends[1])) as instance,
+    ):
         pids = {"gateway": running.pid, "sidecar": instance.sidecar, "host": instance.host}
         words = [running.address, "--connections", str(connections), *(["--stream"] if stream else [])]
         with loader(python("bench.loaders.switchboard", *words)) as load:
-            yield Path(SWITCHBOARD, pids, load.measure)
+            yield Path(SWITCHBOARD_TLS if tls else SWITCHBOARD, pids, load.measure)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@ module bench/dapr
 go 1.24.6
 
 require (
-	bench/closedloop v0.0.0
+	bench/load v0.0.0
 	github.com/dapr/components-contrib v1.16.0
 	github.com/dapr/dapr v1.16.0
 	github.com/dapr/kit v0.16.1
@@ -136,4 +136,4 @@ require (
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
 
-replace bench/closedloop => ../closedloop
+replace bench/load => ../load

@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"bench/closedloop"
+	loop "bench/load"
 
 	"github.com/dapr/components-contrib/nameresolution/nameformat"
 	nrLoader "github.com/dapr/dapr/pkg/components/nameresolution"
@@ -196,16 +196,25 @@ func load(ctx context.Context, arguments []string) error {
 	flags := flag.NewFlagSet("load", flag.ExitOnError)
 	address := flags.String("address", "", "the caller's daprd, or the server itself")
 	target := flags.String("app-id", "", "whom to call; empty: no daprd on the way")
+	connections := flags.Int("connections", 1, "")
 	_ = flags.Parse(arguments)
-	connection, err := grpc.NewClient(*address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return err
-	}
-	defer connection.Close()
 	if *target != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "dapr-app-id", *target)
 	}
-	return closedloop.Serve(func(payload []byte) error {
+	calls := make([]loop.Call, *connections)
+	for index := range calls {
+		connection, err := grpc.NewClient(*address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		calls[index] = echo(ctx, connection)
+	}
+	return loop.Serve(calls...)
+}
+
+func echo(ctx context.Context, connection *grpc.ClientConn) loop.Call {
+	return func(payload []byte) error {
 		attempt, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		answer := &wrapperspb.BytesValue{}
@@ -216,5 +225,5 @@ func load(ctx context.Context, arguments []string) error {
 			return errors.New("the answer is not what was sent")
 		}
 		return nil
-	})
+	}
 }

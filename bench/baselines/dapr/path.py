@@ -24,7 +24,7 @@ spec:
 
 
 @contextlib.contextmanager
-def dapr_path() -> Iterator[Path]:
+def dapr_path(connections: int = 1) -> Iterator[Path]:
     """client → daprd → daprd → server. Raises Unavailable."""
     program, server_port, api_port = go_program("dapr"), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -48,15 +48,28 @@ def dapr_path() -> Iterator[Path]:
         near = daprd("caller", api_port, free_port())
         for port in (internal_port, api_port):
             wait_for_port(port)
-        load = start(loader([program, "load", "-address", f"127.0.0.1:{api_port}", "-app-id", SERVER_ID]))
+        load = start(
+            loader(
+                [
+                    program,
+                    "load",
+                    "-address",
+                    f"127.0.0.1:{api_port}",
+                    "-app-id",
+                    SERVER_ID,
+                    "-connections",
+                    str(connections),
+                ]
+            )
+        )
         yield Path(NAME, {"caller's": near, "server's": far, "server": server}, load.measure)
 
 
 @contextlib.contextmanager
-def direct_path() -> Iterator[Path]:
+def direct_path(connections: int = 1) -> Iterator[Path]:
     """The same client and server without anything in between. Raises Unavailable."""
     program, port = go_program("dapr"), free_port()
     with process([program, "serve", "-port", str(port)]) as server:
         wait_for_port(port)
-        with loader([program, "load", "-address", f"127.0.0.1:{port}"]) as load:
+        with loader([program, "load", "-address", f"127.0.0.1:{port}", "-connections", str(connections)]) as load:
             yield Path(DIRECT, {"server": server}, load.measure)

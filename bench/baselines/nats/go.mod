@@ -3,7 +3,7 @@ module bench/nats
 go 1.26.0
 
 require (
-	bench/closedloop v0.0.0
+	bench/load v0.0.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 )
@@ -21,4 +21,4 @@ require (
 	golang.org/x/time v0.16.0 // indirect
 )
 
-replace bench/closedloop => ../closedloop
+replace bench/load => ../load

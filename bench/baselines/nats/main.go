@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"bench/closedloop"
+	loop "bench/load"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -79,7 +79,7 @@ func load(port int) error {
 	if err := waitForResponder(connection); err != nil {
 		return err
 	}
-	return closedloop.Serve(func(payload []byte) error {
+	return loop.Serve(func(payload []byte) error {
 		answer, err := connection.Request(subject, payload, 30*time.Second)
 		if err == nil && len(answer.Data) != len(payload) {
 			return errors.New("the answer is not what was sent")

@@ -1,3 +1,0 @@
-module bench/closedloop
-
-go 1.24
