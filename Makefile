@@ -76,6 +76,8 @@ BENCH ?=
 bench: venv ## Benchmarks, each beside its baselines (10 minutes on an idle machine; BENCH=--quick: to see that all runs)
 	$(PY) -m bench.message_path $(BENCH)
 	$(PY) -m bench.baselines $(BENCH)
+	$(PY) -m bench.latency $(BENCH)
+	$(PY) -m bench.shells $(BENCH)
 
 .PHONY: simulate
 simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)

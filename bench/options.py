@@ -31,13 +31,19 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def read_options(description: str | None, seconds: float) -> Options:
-    """Read the command line. seconds: the default of a measurement."""
+def read_options(
+    description: str | None,
+    *,
+    seconds: float,
+    in_flight: Sequence[int] = IN_FLIGHT,
+    payloads: Sequence[int] = PAYLOADS,
+) -> Options:
+    """Read the command line, with these defaults. seconds: of a measurement."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="medians are taken over them (%(default)s)")
     parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement (%(default)s)")
-    parser.add_argument("--in-flight", type=numbers, default=IN_FLIGHT, metavar="N,N")
-    parser.add_argument("--payload", type=numbers, default=PAYLOADS, metavar="BYTES,BYTES", help="each way")
+    parser.add_argument("--in-flight", type=numbers, default=in_flight, metavar="N,N")
+    parser.add_argument("--payload", type=numbers, default=payloads, metavar="BYTES,BYTES", help="each way")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="these baselines alone")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that everything runs")
     given = parser.parse_args()
