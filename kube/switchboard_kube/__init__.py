@@ -29,6 +29,7 @@ from switchboard_kube.login import connect
 from switchboard_kube.resources import (
     AGENT_NODES,
     AGENTS,
+    API_SERVICES,
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -41,6 +42,7 @@ from switchboard_kube.resources import (
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    SUBJECT_ACCESS_REVIEWS,
 )
 
 __all__ = [
@@ -74,4 +76,6 @@ __all__ = [
     "SECRETS",
     "SERVICES",
     "SERVICE_ACCOUNTS",
+    "SUBJECT_ACCESS_REVIEWS",
+    "API_SERVICES",
 ]

@@ -5,6 +5,7 @@ from typing import Final
 from switchboard_kube.interface import Resource
 from switchboard_wire import names
 
+API_SERVICES: Final = Resource("apiregistration.k8s.io", "v1", "APIService", "apiservices", namespaced=False)
 AGENT_NODES: Final = Resource(names.GROUP, names.VERSION, names.AGENT_NODE, names.AGENT_NODES)
 AGENTS: Final = Resource(names.GROUP, names.VERSION, names.AGENT, names.AGENTS)
 CONFIG_MAPS: Final = Resource("", "v1", "ConfigMap", "configmaps")
@@ -19,3 +20,6 @@ PODS: Final = Resource("", "v1", "Pod", "pods")
 SECRETS: Final = Resource("", "v1", "Secret", "secrets")
 SERVICES: Final = Resource("", "v1", "Service", "services")
 SERVICE_ACCOUNTS: Final = Resource("", "v1", "ServiceAccount", "serviceaccounts")
+SUBJECT_ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False
+)

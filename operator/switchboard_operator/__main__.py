@@ -17,6 +17,8 @@ _ENVIRONMENT = """environment:
   SWITCHBOARD_GATEWAYS          host:port that sidecars dial (switchboard-links.NAMESPACE.svc:7410)
   SWITCHBOARD_REGISTRIES        host:port that sidecars dial (switchboard-registry.NAMESPACE.svc:7420)
   SWITCHBOARD_REGISTRY_PORT     port of the Registry service (7420)
+  SWITCHBOARD_METRICS_APIS      which metrics APIs to serve: custom, external or both, comma separated; empty: none
+  SWITCHBOARD_METRICS_PORT      their port (7443)
   SWITCHBOARD_OPS_PORT          port of /livez, /readyz and /metrics (7490)
   SWITCHBOARD_LOG_LEVEL, SWITCHBOARD_LOG_FORMAT  INFO; json or text
 In a pod it uses its ServiceAccount, elsewhere $KUBECONFIG or ~/.kube/config.

@@ -17,6 +17,7 @@ from switchboard_operator.demand import Demands
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import Elector, NotLeading
 from switchboard_operator.listening import Pokes
+from switchboard_operator.metrics_api.serving import build_serving
 from switchboard_operator.objects import Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
@@ -72,7 +73,9 @@ class Operator:
             around=Surroundings(settings.gateways, settings.registries, settings.image_pull_policy),
             add=self._queue.add,
             utc_now=utc_seconds,
+            source=settings.source,
         )
+        self._serving = build_serving(kube, settings, self._watches.look, self._registry, self._elector.check)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; then give the lease back and end."""
@@ -83,6 +86,7 @@ class Operator:
             serve_ops(routes, self._settings.ops_port),
             serve_registry(service, self._settings.registry_port) as port,
             self._background(),
+            self._serving.run(self._rng),
         ):
             thread.start()
             log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
@@ -234,6 +238,8 @@ class Operator:
             self._queue.hold()
 
     def _readiness(self) -> str | None:
+        if self._serving.starts:
+            return "the metrics API has no certificate yet"
         return None if self._watches.started.is_set() else "the watches have not begun"
 
 

@@ -3,14 +3,13 @@
 A fault is a sentence for the user with its remedy, or None. Checks are named after the fault that they look for.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import ValidationError
 
 from switchboard.resources import Agent, AgentNode, explain_faults
 from switchboard_operator.objects import CHILD_KINDS, Resource
+from switchboard_operator.signals import Source, work_signals
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
 from switchboard_wire import names
 
@@ -23,12 +22,9 @@ class Fault:
     message: str
 
 
-def check_node(snapshot: NodeSnapshot) -> Fault | None:
+def check_node(snapshot: NodeSnapshot, source: Source = Source.CUSTOM) -> Fault | None:
     """The first fault of an AgentNode that can be seen before anything is written."""
-    for check in _NODE_CHECKS:
-        if fault := check(snapshot):
-            return fault
-    return None
+    return spec_is_unreadable(snapshot) or signal_is_not_served(snapshot, source) or name_is_taken(snapshot)
 
 
 def name_is_taken(snapshot: NodeSnapshot) -> Fault | None:
@@ -54,24 +50,16 @@ def spec_is_unreadable(snapshot: NodeSnapshot) -> Fault | None:
     return _unreadable(AgentNode, names.AGENT_NODE, node)
 
 
-def signal_is_not_served(snapshot: NodeSnapshot) -> Fault | None:
-    """The autoscaler is asked for a signal that this release does not offer."""
-    scaling = snapshot.node.spec.get("autoscaling") or {}
-    asked = [name for name in _LATER_SIGNALS if scaling.get(name) is not None]
-    if not asked:
+def signal_is_not_served(snapshot: NodeSnapshot, source: Source) -> Fault | None:
+    """The autoscaler is asked for the work of the pool, and no API tells it."""
+    asked = list(work_signals(snapshot.node))
+    if not asked or source is not Source.NONE:
         return None
     return Fault(
         "UnsupportedSignal",
-        f"spec.autoscaling.{asked[0]} is not served by this release: use cpuUtilization and memoryUtilization",
+        f"spec.autoscaling.{asked[0]} needs a metrics API, and both are switched off: set metricsApi.custom or "
+        "metricsApi.external to Always in the values of the chart, or use cpuUtilization and memoryUtilization",
     )
-
-
-_LATER_SIGNALS: Final = ("inFlightPerInstance", "queuedPerInstance", "messagesPerSecond")
-_NODE_CHECKS: Final[Sequence[Callable[[NodeSnapshot], Fault | None]]] = (
-    spec_is_unreadable,
-    signal_is_not_served,
-    name_is_taken,
-)
 
 
 def is_foreign(child: Resource, owner: Resource) -> bool:

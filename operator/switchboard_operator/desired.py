@@ -14,6 +14,7 @@ from switchboard_operator.objects import (
     Resource,
 )
 from switchboard_operator.pod import Images, Surroundings, build_template, pod_labels
+from switchboard_operator.signals import Source, build_metrics
 from switchboard_operator.snapshot import child_names
 from switchboard_wire import names
 
@@ -93,29 +94,17 @@ def build_deployment(node: Resource, replicas: int, images: Images, around: Surr
     return manifest
 
 
-def build_autoscaler(node: Resource) -> Json:
-    """Scales AgentNode/scale by the utilization of container `agent`, between the AgentNode's bounds."""
+def build_autoscaler(node: Resource, source: Source) -> Json:
+    """Scales AgentNode/scale between the AgentNode's bounds, by what `build_metrics` says."""
     scaling = node.spec["autoscaling"]
     behavior = scaling.get("behavior") or {}
-    utilization = {"cpu": scaling.get("cpuUtilization", 70), "memory": scaling.get("memoryUtilization", 80)}
     manifest = _child(AUTOSCALER, node)
     manifest["spec"] = {
         "scaleTargetRef": {"apiVersion": names.API_VERSION, "kind": names.AGENT_NODE, "name": node.meta.name},
         # An HPA cannot have 0 everywhere: between 0 and 1 the operator decides
         "minReplicas": max(1, scaling.get("minReplicas", 2)),
         "maxReplicas": scaling.get("maxReplicas", 10),
-        "metrics": [
-            {
-                "type": "ContainerResource",
-                "containerResource": {
-                    "name": resource,
-                    "container": names.HOST_CONTAINER,
-                    "target": {"type": "Utilization", "averageUtilization": percent},
-                },
-            }
-            for resource, percent in utilization.items()
-            if percent
-        ],
+        "metrics": build_metrics(node, source),
         "behavior": {
             "scaleUp": behavior.get("scaleUp") or SCALE_UP,
             "scaleDown": behavior.get("scaleDown") or SCALE_DOWN,

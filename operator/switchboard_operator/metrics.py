@@ -19,5 +19,8 @@ LEADS: Final = Gauge("switchboard_operator_leader", "1 on the replica that write
 WATCH_STARTS: Final = Counter("switchboard_operator_watch_starts_total", "Starts of the watches, the first included.")
 STREAMS: Final = Gauge("switchboard_operator_registry_streams", "Sidecars connected to this replica.")
 GATEWAYS: Final = Gauge("switchboard_operator_gateways", "Gateways connected to this replica.")
+METRICS_REQUESTS: Final = Counter(
+    "switchboard_operator_metrics_api_requests_total", "Requests to the metrics APIs by HTTP status.", ["code"]
+)
 HEARTBEATS: Final = Counter("switchboard_operator_registry_heartbeats_total", "Heartbeats received.")
 INSTANCES: Final = Gauge("switchboard_operator_instances", "Registered instances by state.", ["state"])

@@ -73,6 +73,7 @@ class Pod:
     running: bool
     deletion_cost: str  # what the ReplicaSet controller goes by; empty: nothing is said
     waiting: str  # why a container does not start, for people
+    labels: Raw
 
 
 def read_meta(body: Raw) -> Meta:
@@ -119,6 +120,7 @@ def read_pod(body: Raw) -> Pod:
         running=status.get("phase") == "Running",
         deletion_cost=str(meta.annotations.get(names.DELETION_COST_ANNOTATION, "")),
         waiting=_waiting(status),
+        labels=meta.labels,
     )
 
 

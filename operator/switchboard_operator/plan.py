@@ -24,6 +24,7 @@ from switchboard_operator.objects import AUTOSCALER, CONFIG_MAP, DEPLOYMENT, Res
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.replicas import choose_replicas
 from switchboard_operator.shrink import Mark, plan_shrink
+from switchboard_operator.signals import Source
 from switchboard_operator.snapshot import NodeSnapshot
 from switchboard_wire import names
 
@@ -67,6 +68,7 @@ class Context:
     may_roll: no other pool takes a new release of the operator right now.
     instances: those of the AgentNode. demand: the work that gateways have for it.
     is_patient: a shrink may wait until it is known, and marked, which pods go.
+    source: where autoscalers read the work.
     settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
     """
 
@@ -78,6 +80,7 @@ class Context:
     instances: tuple[Instance, ...] = ()
     demand: Demand = NOTHING
     is_patient: bool = True
+    source: Source = Source.CUSTOM
 
 
 def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
@@ -102,7 +105,7 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
         build_deployment(node, shrink.replicas, images, context.around),
     ]
     if node.spec.get("autoscaling"):
-        wanted.append(build_autoscaler(node))
+        wanted.append(build_autoscaler(node, context.source))
     for manifest in wanted:
         action = _apply_if_needed(manifest, snapshot, context.settled or {})
         actions += [action] if action else []

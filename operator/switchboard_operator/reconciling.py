@@ -17,6 +17,7 @@ from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_news
 from switchboard_operator.registry import Registry
 from switchboard_operator.replicas import choose_replicas, idle_limit_s
+from switchboard_operator.signals import Source
 from switchboard_operator.snapshot import (
     AgentSnapshot,
     Indexes,
@@ -66,6 +67,7 @@ class Reconciler:
     around: Surroundings
     add: Callable[[Key, float], None]  # have it looked at in so many seconds
     utc_now: Callable[[], str]  # RFC 3339, seconds
+    source: Source = Source.CUSTOM
     _told: dict[Key, float] = field(default_factory=dict)
     _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Reconciler:
             return None
         self._wait_for_echo(snapshot)
         node, now = snapshot.node, asyncio.get_running_loop().time()
-        fault = check_node(snapshot)
+        fault = check_node(snapshot, self.source)
         instances = instances_of(snapshot, self.registry, now)
         demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
@@ -125,6 +127,7 @@ class Reconciler:
             instances,
             demand,
             self._is_patient(snapshot, demand, now),
+            self.source,
         )
         return await self.executor.run(plan_node(snapshot, context), node, now)
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from switchboard_operator.signals import Source
 from switchboard_wire import names
 
 
@@ -22,6 +23,13 @@ class Settings:
     namespaces: tuple[str, ...]
     registry_port: int
     ops_port: int
+    metrics_port: int
+    metrics_apis: tuple[Source, ...]
+
+    @property
+    def source(self) -> Source:
+        """From which API our autoscalers read."""
+        return next((source for source in (Source.CUSTOM, Source.EXTERNAL) if source in self.metrics_apis), Source.NONE)
 
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -37,5 +45,12 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         registries=env.get(names.ENV_REGISTRIES, f"{names.REGISTRY_SERVICE}.{namespace}.svc:{names.REGISTRY_PORT}"),
         namespaces=tuple(filter(None, env.get(names.ENV_WATCH_NAMESPACES, "").replace(" ", "").split(","))),
         registry_port=int(env.get("SWITCHBOARD_REGISTRY_PORT", names.REGISTRY_PORT)),
+        metrics_port=int(env.get("SWITCHBOARD_METRICS_PORT", names.METRICS_API_PORT)),
+        metrics_apis=_sources(env.get(names.ENV_METRICS_APIS, "")),
         ops_port=int(env.get(names.ENV_OPS_PORT, names.OPS_PORT)),
     )
+
+
+def _sources(text: str) -> tuple[Source, ...]:
+    """The APIs that are switched on; raises ValueError for a word that is none."""
+    return tuple(Source(word) for word in text.replace(" ", "").split(",") if word)

@@ -84,6 +84,7 @@ def make_pod(name: str = "writers-a", **fields: Any) -> Pod:
         "running": True,
         "deletion_cost": "",
         "waiting": "",
+        "labels": {},
     }
     return Pod(**(values | fields))
 

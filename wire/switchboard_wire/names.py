@@ -24,6 +24,9 @@ PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"  # digest of what we last applied to a child
 SIDECAR_REVISION_ANNOTATION: Final = f"{GROUP}/sidecar-revision"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"
+# External metrics of all providers share one space of names; the label says of which AgentNode a value is
+EXTERNAL_METRIC_PREFIX: Final = "switchboard_"
+EXTERNAL_METRIC_LABEL: Final = "agentnode"
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 # A Service or pod name derived from an AgentNode's still fits a DNS label of 63
@@ -54,6 +57,7 @@ TOKEN_FOLDER: Final = "/var/run/secrets/switchboard"
 GATEWAY_SERVICE: Final = "switchboard-gateway"
 LINKS_SERVICE: Final = "switchboard-links"
 REGISTRY_SERVICE: Final = "switchboard-registry"
+METRICS_SERVICE: Final = "switchboard-metrics"
 GATEWAY_GRPC_PORT: Final = 7400
 SESSION_PORT: Final = 7401
 GATEWAY_HTTP_PORT: Final = 8080
@@ -107,4 +111,5 @@ ENV_SIDECAR_IMAGE: Final = "SWITCHBOARD_SIDECAR_IMAGE"
 ENV_HOST_IMAGE: Final = "SWITCHBOARD_HOST_IMAGE"
 ENV_IMAGE_PULL_POLICY: Final = "SWITCHBOARD_IMAGE_PULL_POLICY"
 ENV_WATCH_NAMESPACES: Final = "SWITCHBOARD_WATCH_NAMESPACES"  # comma separated; empty: all
+ENV_METRICS_APIS: Final = "SWITCHBOARD_METRICS_APIS"  # that the operator serves: custom, external; comma separated
 ENV_GATEWAY: Final = "SWITCHBOARD_GATEWAY"  # address of the gateway, for clients

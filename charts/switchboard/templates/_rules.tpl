@@ -41,12 +41,22 @@
   verbs: [create]
 {{- end }}
 
-{{/* In the operator's own namespace: the Lease that decides which replica writes */}}
+{{/* In the operator's own namespace: the Lease that decides which replica writes, its certificate authority */}}
 {{- define "switchboard.operatorOwnRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [switchboard-operator]
   verbs: [get, update]
+{{- if include "switchboard.metricsApis" . | fromJsonArray }}
+# The certificate authority of the ports that it serves
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [switchboard-ca]
+  verbs: [get, update]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end }}
 # A name cannot restrict create
 - apiGroups: [coordination.k8s.io]
   resources: [leases]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from switchboard_operator import lease
+from switchboard_operator import authority_keeping, lease
+from switchboard_operator.metrics_api import documents
 from switchboard_operator.pod import Images, Surroundings, build_template
 from switchboard_wire import names
 
@@ -61,13 +62,17 @@ def granted(manifests: list[Manifest], kind: str, name: str) -> Rights:
     """(group, resource) → verbs of a role; what is narrowed to names has them in the resource: `leases/=name`."""
     table: Rights = {}
     for rule in one(manifests, kind, name)["rules"]:
-        suffix = "".join(f"={only}" for only in rule.get("resourceNames", []))
+        only = sorted(rule.get("resourceNames", []))
+        suffix = "".join(f"={name}" for name in only)
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 key = (group, resource + suffix)
                 assert key not in table, f"{key} is granted twice"
                 table[key] = frozenset(rule["verbs"])
     return table
+
+
+METRICS_ROLES = ("switchboard-metrics-server", "switchboard-metrics-reader")
 
 
 def test_lint_is_strict(lint: Callable[[], tuple[int, str, str]]) -> None:
@@ -81,13 +86,14 @@ def test_default_objects_are_these(render: Render) -> None:
     assert kinds == {
         "CustomResourceDefinition": {"agentnodes.switchboard.dev", "agents.switchboard.dev"},
         "Deployment": {OPERATOR, GATEWAY},
-        "Service": {names.GATEWAY_SERVICE, names.LINKS_SERVICE, names.REGISTRY_SERVICE},
+        "Service": {names.GATEWAY_SERVICE, names.LINKS_SERVICE, names.METRICS_SERVICE, names.REGISTRY_SERVICE},
+        "APIService": {"v1beta2.custom.metrics.k8s.io"},
         "ServiceAccount": {OPERATOR, GATEWAY},
         "PodDisruptionBudget": {OPERATOR, GATEWAY},
-        "ClusterRole": {OPERATOR, GATEWAY, "switchboard-view", "switchboard-edit"},
-        "ClusterRoleBinding": {OPERATOR, GATEWAY},
+        "ClusterRole": {OPERATOR, GATEWAY, "switchboard-view", "switchboard-edit", *METRICS_ROLES},
+        "ClusterRoleBinding": {OPERATOR, GATEWAY, *METRICS_ROLES},
         "Role": {f"{OPERATOR}-own"},
-        "RoleBinding": {f"{OPERATOR}-own"},
+        "RoleBinding": {f"{OPERATOR}-own", "switchboard-metrics-server"},
         "ConfigMap": {"switchboard-test"},
         "AgentNode": {"switchboard-test"},
         "Agent": {"switchboard-test"},
@@ -114,6 +120,7 @@ def test_services_have_the_names_and_ports_of_the_contract(render: Render) -> No
         },
         names.LINKS_SERVICE: {"links": (names.LINKS_PORT, names.LINKS_PORT)},
         names.REGISTRY_SERVICE: {"registry": (names.REGISTRY_PORT, names.REGISTRY_PORT)},
+        names.METRICS_SERVICE: {"metrics-api": (names.METRICS_API_PORT, names.METRICS_API_PORT)},
     }
     assert targets["ops"] == names.OPS_PORT
     for name in (names.LINKS_SERVICE, names.REGISTRY_SERVICE):
@@ -131,7 +138,10 @@ def test_every_selector_finds_the_pods_of_one_component(render: Render, deployme
         if item["kind"] in {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
     }
     matching = {name for name, selector in selectors.items() if selector.items() <= labels.items()}
-    services = {OPERATOR: {names.REGISTRY_SERVICE}, GATEWAY: {names.GATEWAY_SERVICE, names.LINKS_SERVICE}}[deployment]
+    services = {
+        OPERATOR: {names.REGISTRY_SERVICE, names.METRICS_SERVICE},
+        GATEWAY: {names.GATEWAY_SERVICE, names.LINKS_SERVICE},
+    }[deployment]
     assert matching == {
         *(f"{kind} {deployment}" for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")),
         *(f"Service {name}" for name in (*services, f"{deployment}-metrics")),
@@ -159,6 +169,7 @@ def test_the_operator_s_environment(render: Render) -> None:
         names.ENV_HOST_IMAGE: "localhost/switchboard/host:7",
         names.ENV_IMAGE_PULL_POLICY: "IfNotPresent",
         names.ENV_WATCH_NAMESPACES: "a,b",
+        names.ENV_METRICS_APIS: "custom",
         names.ENV_LOG_LEVEL: "debug",
         names.ENV_LOG_FORMAT: "text",
     }
@@ -238,6 +249,7 @@ def documented(heading: str) -> Rights:
 ROLES = {
     "operator": ("ClusterRole", OPERATOR, "The operator, in the namespaces that it serves"),
     "gateway": ("ClusterRole", GATEWAY, "The gateway, in the namespaces that it serves"),
+    "operator's metrics API": ("ClusterRole", "switchboard-metrics-server", "The operator, for the metrics APIs"),
     "operator's own": ("Role", f"{OPERATOR}-own", "The operator, in its own namespace"),
 }
 
@@ -255,10 +267,16 @@ def test_the_lease_is_the_elector_s() -> None:
     assert ("coordination.k8s.io", f"leases={lease.NAME}") in documented(ROLES["operator's own"][2])
 
 
-def test_no_role_has_a_wildcard_or_reads_secrets(render: Render) -> None:
+def test_no_role_has_a_wildcard_or_reads_secrets_of_others(render: Render) -> None:
     roles = [item for item in render() if item["kind"] in {"Role", "ClusterRole"}]
     words = {word for role in roles for rule in role["rules"] for part in rule.values() for word in part}
-    assert not words & {"*", "secrets", "pods/exec", "roles", "clusterroles", "bind", "escalate", "impersonate"}
+    own = one(render(), "Role", f"{OPERATOR}-own")["rules"]
+    kept = [rule for rule in own if "secrets" in rule["resources"] and rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in kept] == [[authority_keeping.SECRET]]
+    assert not [
+        role for role in roles if "secrets" in str(role["rules"]) and role["metadata"]["name"] != f"{OPERATOR}-own"
+    ]
+    assert not words & {"*", "pods/exec", "roles", "clusterroles", "bind", "escalate", "impersonate"}
 
 
 def test_a_namespaced_release_grants_nothing_elsewhere(render: Render) -> None:
@@ -318,8 +336,10 @@ def test_a_namespace_of_one_s_own_holds_everything(render: Render) -> None:
     manifests = render(namespaceOverride="elsewhere", crds={"enabled": False}, **EVERYTHING_ON)
     manifests = [item for item in manifests if item["metadata"]["name"] != "mine"]
     found = {item["metadata"].get("namespace") for item in manifests}
-    assert found == {"elsewhere", None}
+    # Where the API server says whom it speaks for
+    assert found == {"elsewhere", "kube-system", None}
     assert {item["kind"] for item in manifests if "namespace" not in item["metadata"]} == {
+        "APIService",
         "ClusterRole",
         "ClusterRoleBinding",
     }
@@ -425,6 +445,10 @@ REFUSED = {
     "a value that is not there": ({"gateway": {"replica": 3}}, "'/gateway': additional properties 'replica'"),
     "a tag where a digest belongs": ({"host": {"image": {"digest": "1.0"}}}, "'/host/image/digest'"),
     "roles for no namespace": ({"rbac": {"namespaced": True}}, "rbac.namespaced needs watchNamespaces"),
+    "an API of the cluster for one team": (
+        {"rbac": {"namespaced": True}, "watchNamespaces": ["a"], "metricsApi": {"custom": "Always"}},
+        "metricsApi.custom is an API of the whole cluster",
+    ),
 }
 
 
@@ -472,3 +496,48 @@ def test_every_container_asks_for_what_it_needs(render: Render) -> None:
         for entry in spec["containers"]:
             assert set(entry["resources"]["requests"]) == {"cpu", "memory"}, name
             assert entry["resources"]["limits"]["memory"], name
+
+
+# --- the metrics APIs
+
+
+def test_both_metrics_apis_when_asked(render: Render) -> None:
+    manifests = render(metricsApi={"external": "Always"})
+    found = {item["metadata"]["name"]: item["spec"] for item in manifests if item["kind"] == "APIService"}
+    assert set(found) == {"v1beta2.custom.metrics.k8s.io", "v1beta1.external.metrics.k8s.io"}
+    for name, spec in found.items():
+        assert f"{spec['version']}.{spec['group']}" == name
+        service = {"name": names.METRICS_SERVICE, "namespace": NAMESPACE, "port": names.METRICS_API_PORT}
+        assert spec["service"] == service
+        assert "insecureSkipTLSVerify" not in spec
+    assert environment(manifests, OPERATOR)[names.ENV_METRICS_APIS] == "custom,external"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"metricsApi": {"custom": "Never"}}, id="switched off"),
+        pytest.param({"rbac": {"namespaced": True}, "watchNamespaces": ["a"]}, id="in some namespaces alone"),
+    ],
+)
+def test_without_metrics_apis_nothing_of_them_is_there(render: Render, values: dict[str, Any]) -> None:
+    manifests = render(**values)
+    assert not [item for item in manifests if item["kind"] == "APIService"]
+    assert not [item for item in manifests if "metrics" in item["metadata"]["name"]]
+    assert "secrets" not in str(one(manifests, "Role", f"{OPERATOR}-own"))
+    assert environment(manifests, OPERATOR)[names.ENV_METRICS_APIS] == ""
+
+
+def test_every_metric_that_is_served_may_be_read_by_autoscalers(render: Render) -> None:
+    rules = granted(render(), "ClusterRole", "switchboard-metrics-reader")
+    custom = {
+        (documents.CUSTOM_GROUP, entry["name"])
+        for entry in documents.resource_list(documents.CUSTOM_GROUP)["resources"]
+    }
+    external = {
+        (documents.EXTERNAL_GROUP, entry["name"])
+        for entry in documents.resource_list(documents.EXTERNAL_GROUP)["resources"]
+    }
+    assert set(rules) == custom | external
+    (subject,) = one(render(), "ClusterRoleBinding", "switchboard-metrics-reader")["subjects"]
+    assert (subject["namespace"], subject["name"]) == ("kube-system", "horizontal-pod-autoscaler")

@@ -75,7 +75,7 @@ def kubeconfig_of(server: Any, component: str, folder: Path) -> Path:
 @contextlib.contextmanager
 def running(server: Any, component: str, values: dict[str, Any], folder: Path) -> Iterator[Path]:
     """The component as a process with the rights of its ServiceAccount; yields its log."""
-    ports = ("REGISTRY", "OPS", "GRPC", "HTTP", "LINKS")
+    ports = ("METRICS", "REGISTRY", "OPS", "GRPC", "HTTP", "LINKS")
     environment = {
         **os.environ,
         **{f"SWITCHBOARD_{port}_PORT": "0" for port in ports},
@@ -83,6 +83,7 @@ def running(server: Any, component: str, values: dict[str, Any], folder: Path) -
         names.ENV_NAMESPACE: "rights",
         names.ENV_WATCH_NAMESPACES: ",".join(values.get("watchNamespaces", [])),
         names.ENV_LOG_LEVEL: "INFO",
+        names.ENV_METRICS_APIS: "" if values.get("rbac", {}).get("namespaced") else "custom,external",
     }
     log = folder / f"{component}.log"
     with log.open("w") as file:
@@ -116,6 +117,10 @@ def test_the_operator_may_do_all_that_it_does(release: Any, values: dict[str, An
         scaled = "--for=jsonpath={.spec.replicas}=3"
         succeed(kubectl("wait", scaled, "deployment/writers", "--namespace", "served", TIMEOUT))
         succeed(kubectl("wait", "--for=create", "lease/switchboard-operator", "--namespace", "rights", TIMEOUT))
+        if not values:
+            bundle = "--for=jsonpath={.spec.caBundle}"
+            succeed(kubectl("wait", bundle, "apiservice/v1beta2.custom.metrics.k8s.io", TIMEOUT))
+            assert "metrics API takes requests" in log.read_text()
         events = succeed(kubectl("get", "events.events.k8s.io", "--namespace", "served", "-o", "name"))
     assert "event.events.k8s.io/writers." in events
     assert_nothing_was_forbidden(log)

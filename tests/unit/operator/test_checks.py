@@ -20,12 +20,6 @@ from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
             id="bounds written past the CRD are refused with the field",
         ),
         pytest.param(
-            make_snapshot(make_node(autoscaling={"inFlightPerInstance": 4})),
-            "UnsupportedSignal",
-            "inFlightPerInstance",
-            id="a signal that is not served is refused",
-        ),
-        pytest.param(
             make_snapshot(children=[make_child("Service", make_node(), owner_uid="", owner_kind="", owner_name="")]),
             "NameConflict",
             "Service writers",
