@@ -138,6 +138,25 @@ def describe(type_: str, as_json: bool, namespace: str, gateway: str) -> None:
     sys.exit(describe_agent(gateway, type_, namespace, as_json))
 
 
+@cli.command(short_help="Show the instances of all pools with their work.")
+@click.argument("node", metavar="[AGENTNODE]", default="")
+@click.option("--type", "-t", "type_", metavar="TYPE", default="", help="Only instances that host this type.")
+@click.option("--capability", "-c", metavar="NAME", default="", help="Only those with this capability.")
+@click.option("--state", metavar="STATE", default="", help="Only Starting, Up, Degraded, Draining or Down ones.")
+@click.option("--zone", metavar="ZONE", default="", help="Only those in this zone.")
+@click.option("--namespace", "-n", metavar="NAME", default="", help="Only those of this namespace.  [default: all]")
+@click.option("--watch", "-w", is_flag=True, help="Print them again every two seconds, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one instance a line.")
+@_gateway
+def top(node: str, type_: str, watch: bool, as_json: bool, gateway: str, **filters: str) -> None:
+    """Show the instances of AGENTNODE, or of all, with their work right now, as the operator's registry has it."""
+    from switchboard.listing import InstanceFilter
+    from switchboard_cli.top import show_instances
+
+    wanted = InstanceFilter(node=node, type=type_, **filters)  # type: ignore[typeddict-item]
+    sys.exit(show_instances(gateway, wanted, as_json=as_json, watch=watch))
+
+
 def main() -> None:
     """Entry point of `switchboard` and, by its name, of `kubectl switchboard`."""
     name = Path(sys.argv[0]).name

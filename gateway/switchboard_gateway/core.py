@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from switchboard_gateway.asking import AskRegistry, nobody_to_ask
 from switchboard_gateway.cold_starts import ColdStarts
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.fan_out import FanOut
@@ -49,6 +50,7 @@ class Core:
         self.fan_out = FanOut(self)
         self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
         self.cold_starts = ColdStarts(metrics.cold_starts)
+        self.ask_registry: AskRegistry = nobody_to_ask
         self.on_first_held: Callable[[], None] = lambda: None  # told when calls for an Agent begin to wait
         self._releasing = False
         self.active = 0  # calls that have not ended

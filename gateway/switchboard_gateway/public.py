@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from switchboard_gateway.core import Core
 from switchboard_gateway.public_answers import abort, whole
+from switchboard_gateway.public_instances import InstancesApi
 from switchboard_gateway.public_listing import ListingApi
 from switchboard_gateway.sessions import Sessions
 from switchboard_wire.calls import OutgoingCall, Payload, new_open
@@ -24,6 +25,7 @@ class PublicApi:
     def __init__(self, core: Core, sessions: Sessions) -> None:
         self._core = core
         self._listing = ListingApi(core)
+        self._instances = InstancesApi(core)
         self._sessions = sessions
         self._local = core.attach_local("unary gRPC")
         self._prefix = f"{secrets.token_hex(8)}-"  # message ids of clients that give none
@@ -38,6 +40,7 @@ class PublicApi:
                 "Request": grpc.unary_unary_rpc_method_handler(self._request),
                 "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
                 **self._listing.methods(),
+                **self._instances.methods(),
             },
         )
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from grpc import aio
 
+from switchboard_gateway.asking import nobody_to_ask
 from switchboard_gateway.core import Core
 from switchboard_gateway.demand import DemandMeter
 from switchboard_gateway.settings import GatewaySettings
@@ -22,12 +23,15 @@ from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import PROTOCOL, REGISTRY_CHANNEL_OPTIONS
 from switchboard_wire.streams import open_channel
 from switchboard_wire.v1 import frames_pb2 as pb
+from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 log = logging.getLogger("switchboard.gateway.registry")
 
 _EOF: Any = aio.EOF  # type: ignore[attr-defined]
 # Until the operator says its own
 FIRST_INTERVAL_S: Final = 2.0
+# An operator answers from memory
+QUERY_S: Final = 2.0
 # So that replicas started together drift apart
 JITTER: Final = 0.1
 
@@ -59,11 +63,22 @@ class RegistryStreams:
         self._core, self._hello, self._rng = core, hello, rng
         self._streams: set[_Stream] = set()
         core.on_first_held = self.poke
+        core.ask_registry = self.query
 
     def poke(self) -> None:
         """A call waits: every operator hears of it now."""
         for stream in self._streams:
             stream.poked.set()
+
+    async def query(self, query: InstanceQuery) -> InstanceList:
+        """What the first operator that answers knows. Raises Unavailable."""
+        for stream in list(self._streams):
+            if stream.registered:
+                try:
+                    return await stream.ask(query)
+                except aio.AioRpcError as error:
+                    log.info("an operator does not answer", extra={"code": error.code().name, "why": error.details()})
+        return await nobody_to_ask(query)
 
     async def connect(self, address: str) -> bool:
         """Hold one stream until it breaks. True when the operator had taken it."""
@@ -73,7 +88,7 @@ class RegistryStreams:
             request_serializer=registry_pb2.Report.SerializeToString,
             response_deserializer=registry_pb2.Directive.FromString,
         )()
-        stream = _Stream(call, DemandMeter(self._core), self._rng)
+        stream = _Stream(channel, call, DemandMeter(self._core), self._rng)
         self._streams.add(stream)
         try:
             reason = await stream.run(self._hello())
@@ -89,11 +104,19 @@ class RegistryStreams:
 class _Stream:
     """One stream to one operator replica."""
 
-    def __init__(self, call: Any, meter: DemandMeter, rng: Random) -> None:
+    def __init__(self, channel: Any, call: Any, meter: DemandMeter, rng: Random) -> None:
+        self._query = channel.unary_unary(
+            names.REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString
+        )
         self._call, self._meter, self._rng = call, meter, rng
         self._interval_s = FIRST_INTERVAL_S
         self.registered = False
         self.poked = asyncio.Event()
+
+    async def ask(self, query: InstanceQuery) -> InstanceList:
+        """The operator's answer. Raises AioRpcError."""
+        answer: InstanceList = await self._query(query, timeout=QUERY_S)
+        return answer
 
     async def run(self, hello: pb.Hello) -> str:
         """Read and write until one of them ends; returns why."""

@@ -21,6 +21,7 @@ from switchboard_operator.metrics_api.serving import build_serving
 from switchboard_operator.objects import Resource
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
+from switchboard_operator.querying import QueryService
 from switchboard_operator.reconciling import Key, Reconciler
 from switchboard_operator.registry import Patience, Pool, Registry, state_of
 from switchboard_operator.registry_server import Board, RegistryService, serve_registry
@@ -80,11 +81,12 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; then give the lease back and end."""
         service = RegistryService(self._registry, self._board, self._demands, self._wanted, self._settings.identity)
+        queries = QueryService(self._watches, self._registry, self._settings.identity)
         routes = OpsRoutes(readiness=self._readiness)
         thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
         async with (
             serve_ops(routes, self._settings.ops_port),
-            serve_registry(service, self._settings.registry_port) as port,
+            serve_registry(service, queries, self._settings.registry_port) as port,
             self._background(),
             self._serving.run(self._rng),
         ):

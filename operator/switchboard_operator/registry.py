@@ -30,6 +30,8 @@ class HostedState:
     name: str
     state: str
     message: str = ""
+    type: str = ""
+    capabilities: tuple[str, ...] = ()  # of an agent that code registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,11 @@ def read_hosted(hosted: Hosted) -> tuple[HostedState, ...]:
     states = {HOSTED_READY: "Ready", HOSTED_FAILED: "Failed"}
     agents = {
         agent.name or agent.type: HostedState(
-            agent.name or agent.type, states.get(agent.state, "Loading"), agent.message
+            agent.name or agent.type,
+            states.get(agent.state, "Loading"),
+            agent.message,
+            agent.type,
+            tuple(capability.name for capability in agent.capabilities),
         )
         for agent in hosted.agents
     }

@@ -13,10 +13,12 @@ import grpc.aio
 
 from switchboard_operator import metrics
 from switchboard_operator.demand import Demands
+from switchboard_operator.querying import QueryService
 from switchboard_operator.registry import Pool, Registry, fold, introduce
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Registered, Report
-from switchboard_wire.names import REGISTRY_METHOD
+from switchboard_wire.names import REGISTRY_METHOD, REGISTRY_QUERY_METHOD
 from switchboard_wire.v1.frames_pb2 import VALIDATION_FAILED, Assignments, Error, Hello
+from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 log = logging.getLogger(__name__)
 
@@ -169,12 +171,19 @@ class RegistryService:
 
 
 @contextlib.asynccontextmanager
-async def serve_registry(service: RegistryService, port: int, host: str = "[::]") -> AsyncIterator[int]:
+async def serve_registry(
+    service: RegistryService, queries: QueryService, port: int, host: str = "[::]"
+) -> AsyncIterator[int]:
     """Serve while the context is open; yields the port bound."""
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
     name, _, method = REGISTRY_METHOD.removeprefix("/").partition("/")
-    handler = grpc.stream_stream_rpc_method_handler(service.connect, Report.FromString, Directive.SerializeToString)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {method: handler}),))
+    methods = {
+        method: grpc.stream_stream_rpc_method_handler(service.connect, Report.FromString, Directive.SerializeToString),
+        REGISTRY_QUERY_METHOD.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
+            queries.query, InstanceQuery.FromString, InstanceList.SerializeToString
+        ),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
     bound = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:

@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 from switchboard.caller import Caller
 from switchboard.composition import Composition
 from switchboard.connection import CONNECT_WAIT_S, Connection
-from switchboard.listing import AgentFilter, Listings
+from switchboard.listing import AgentFilter, InstanceFilter, Listings
 from switchboard.options import CallOptions, Target, fill_open
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with
@@ -19,6 +19,7 @@ from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, SESSION_METHO
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
+from switchboard_wire.v1.instances_pb2 import InstanceList
 
 # Serialized OPENs by target and options: a process calls few agents in few ways, or many keys once each
 MAX_TEMPLATES = 1024
@@ -86,6 +87,13 @@ class Client(Caller, Composition):
         The numbers are those of the one replica that answers. Raises AgentNotFound, NodeUnavailable.
         """
         return await self._listings.describe(type, namespace)
+
+    async def instances(self, **wanted: Unpack[InstanceFilter]) -> InstanceList:
+        """The instances of all pools with their load, as the operator's registry has them now; narrowed by filter.
+
+        Raises NodeUnavailable, also when no operator is connected to the gateway.
+        """
+        return await self._listings.instances(wanted)
 
     def watch_agents(self, **wanted: Unpack[AgentFilter]) -> AsyncIterator[list[api.AgentSummary]]:
         """The agents that the gateway knows, by filter: the list now, and anew whenever it has changed.

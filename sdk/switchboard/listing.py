@@ -9,10 +9,11 @@ import grpc
 
 from switchboard.connection import FIRST_BACKOFF_S, MAX_BACKOFF_S
 from switchboard_wire.errors import ErrorValue, SwitchboardError, Unavailable, failure
-from switchboard_wire.names import DESCRIBE_AGENT_METHOD, LIST_AGENTS_METHOD, WATCH_AGENTS_METHOD
+from switchboard_wire.names import DESCRIBE_AGENT_METHOD, LIST_AGENTS_METHOD, LIST_INSTANCES_METHOD, WATCH_AGENTS_METHOD
 from switchboard_wire.streams import open_channel
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
+from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 A = TypeVar("A")
 ERROR_METADATA = "switchboard-error-bin"
@@ -27,6 +28,18 @@ class AgentFilter(TypedDict, total=False):
     node: str  # name of an AgentNode
     state: str  # Ready, Loading, Failed, Draining or Offline
     zone: str  # of one of its instances
+
+
+class InstanceFilter(TypedDict, total=False):
+    """Which instances are meant: those that match everything given."""
+
+    namespace: str
+    node: str  # name of an AgentNode
+    type: str  # of an agent that it hosts
+    capability: str
+    zone: str
+    state: str  # Starting, Up, Degraded, Draining or Down
+    limit: int
 
 
 class Listings:
@@ -44,6 +57,9 @@ class Listings:
     async def describe(self, type_: str, namespace: str) -> api.AgentTypeDescription:
         request = api.DescribeAgentRequest(namespace=namespace, type=type_)
         return await self._ask(DESCRIBE_AGENT_METHOD, request, api.AgentTypeDescription.FromString)
+
+    async def instances(self, wanted: InstanceFilter) -> InstanceList:
+        return await self._ask(LIST_INSTANCES_METHOD, InstanceQuery(**wanted), InstanceList.FromString)
 
     async def watch(self, wanted: AgentFilter) -> AsyncIterator[list[api.AgentSummary]]:
         """The list now, and anew whenever it has changed. A stream that is lost is opened again, after the first."""

@@ -8,9 +8,10 @@ from typing import Self, Unpack
 
 from switchboard.client import Client
 from switchboard.connection import CONNECT_WAIT_S
-from switchboard.listing import AgentFilter
+from switchboard.listing import AgentFilter, InstanceFilter
 from switchboard.sync_caller import SyncCaller
 from switchboard_wire.v1 import gateway_pb2 as api
+from switchboard_wire.v1.instances_pb2 import InstanceList
 
 
 class SyncClient(SyncCaller):
@@ -64,6 +65,10 @@ class SyncClient(SyncCaller):
     def describe(self, type: str, *, namespace: str = "") -> api.AgentTypeDescription:
         """The Agents of one type and their instances, as one replica sees them. Raises AgentNotFound."""
         return self._run(self._open_client.describe(type, namespace=namespace))
+
+    def instances(self, **wanted: Unpack[InstanceFilter]) -> InstanceList:
+        """The instances of all pools with their load, by filter. Raises NodeUnavailable."""
+        return self._run(self._open_client.instances(**wanted))
 
     @property
     def _open_client(self) -> Client:

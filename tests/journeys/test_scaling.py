@@ -219,6 +219,8 @@ def test_a_pool_wakes_for_a_held_call_and_sleeps_again_when_it_is_idle(journey):
 
     assert journey.ask("echo", "good morning", timeout_s=120) == "good morning"
     assert journey.ask("echo", "again") == "again", "it is awake"
+    [seen] = journey.client.instances(namespace=journey.namespace, type="echo").instances
+    assert (seen.node, seen.state, seen.load.messages > 0) == ("echo", "Up", True)
     wide = journey.kube("get", AGENT_NODES, "echo", "-o", "wide")
     journey.await_gone("pods")
     message = journey.await_reason(AGENT_NODES, "echo", "Ready", "ScaledToZero")

@@ -75,6 +75,8 @@ LIST_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/ListAgents"
 DESCRIBE_AGENT_METHOD: Final = "/switchboard.v1.Gateway/DescribeAgent"
 WATCH_AGENTS_METHOD: Final = "/switchboard.v1.Gateway/WatchAgents"
 REGISTRY_METHOD: Final = "/switchboard.internal.v1.Registry/Connect"
+REGISTRY_QUERY_METHOD: Final = "/switchboard.internal.v1.Registry/Query"
+LIST_INSTANCES_METHOD: Final = "/switchboard.v1.Gateway/ListInstances"
 
 # What a dialler of our own sockets asks for: LINK on LINKS_PORT, SESSION on SESSION_PORT, the others on the pod's unix
 # socket

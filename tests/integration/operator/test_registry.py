@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc.aio
 import pytest
 from fake_sidecar import Sidecar, pods_of
 from operator_process import OperatorProcess, StartOperator, agent, agent_node, condition, eventually
 
 from switchboard_kube import AGENT_NODES, AGENTS, LEASES, Json, Kube, Selector
-from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hosted, HostedAgent
+from switchboard_wire.names import REGISTRY_QUERY_METHOD
+from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hosted, HostedAgent, Load
+from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 pytestmark = pytest.mark.integration
 
@@ -157,3 +160,26 @@ async def test_a_report_without_an_identity_is_refused(start_operator: StartOper
 
     assert "instance" in await eventually(refusal)
     await nameless.fall_silent()
+
+
+async def test_the_query_api_tells_live_load_by_any_field(
+    kube: Kube, namespace: str, sidecars: tuple[OperatorProcess, list[Sidecar]]
+) -> None:
+    operator, speakers = sidecars
+    busy = speakers[2]
+    busy.beat.load.CopyFrom(Load(in_flight=3, queued=1, messages=10, cpu=0.5))
+    busy.beat.hosted.CopyFrom(Hosted(agents=[HostedAgent(name="summarizer", type="summarizer", state=HOSTED_READY)]))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{operator.registry_port}") as channel:
+        ask = channel.unary_unary(REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString)
+
+        async def of_type() -> InstanceList:
+            answer: InstanceList = await ask(InstanceQuery(namespace=namespace, type="summarizer", state="Up"))
+            return answer
+
+        found = await eventually(of_type, lambda answer: answer.total == 1 and answer.instances[0].HasField("load"))
+        [report] = found.instances
+        assert (report.name, report.node, report.load.in_flight, report.load.queued) == (busy.name, "writers", 3, 1)
+        assert (report.score, found.operator) == (0.5, "operator-a")
+        assert report.age_ms < 5000
+        everything = await ask(InstanceQuery(namespace=namespace, node="writers"))
+        assert everything.total == 4

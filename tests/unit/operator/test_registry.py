@@ -49,7 +49,7 @@ def test_a_heartbeat_replaces_what_was_said_before() -> None:
     )
     record = fold(record, Heartbeat(ready=True, hosted=hosted, generation=3), 2.0)
     assert (record.ready, record.heard, record.generation) == (True, 2.0, 4)
-    assert record.agents == (HostedState("a", "Ready"), HostedState("b", "Failed", "boom"))
+    assert record.agents == (HostedState("a", "Ready", type="a"), HostedState("b", "Failed", "boom", "t"))
     assert fold(record, Heartbeat(ready=True), 3.0).agents == record.agents
 
 

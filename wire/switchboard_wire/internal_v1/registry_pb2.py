@@ -23,27 +23,28 @@ _sym_db = _symbol_database.Default()
 
 
 from switchboard_wire.v1 import frames_pb2 as switchboard__wire_dot_v1_dot_frames__pb2
+from switchboard_wire.v1 import instances_pb2 as switchboard__wire_dot_v1_dot_instances__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+switchboard_wire/internal_v1/registry.proto\x12\x17switchboard.internal.v1\x1a switchboard_wire/v1/frames.proto\"\xba\x01\n\x06Report\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.switchboard.v1.Hello\x12\x35\n\theartbeat\x18\x02 \x01(\x0b\x32\".switchboard.internal.v1.Heartbeat\x12\"\n\x04\x61uth\x18\x03 \x01(\x0b\x32\x14.switchboard.v1.Auth\x12/\n\x06\x64\x65mand\x18\x04 \x01(\x0b\x32\x1f.switchboard.internal.v1.Demand\"L\n\x06\x44\x65mand\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x32\n\x05nodes\x18\x02 \x03(\x0b\x32#.switchboard.internal.v1.NodeDemand\"N\n\nNodeDemand\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x11\n\tin_flight\x18\x04 \x01(\r\"\x9c\x01\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\"\n\x04load\x18\x04 \x01(\x0b\x32\x14.switchboard.v1.Load\x12&\n\x06hosted\x18\x05 \x01(\x0b\x32\x16.switchboard.v1.Hosted\x12\x12\n\ngeneration\x18\x06 \x01(\x04\"\x9e\x01\n\tDirective\x12\x37\n\nregistered\x18\x01 \x01(\x0b\x32#.switchboard.internal.v1.Registered\x12\x30\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x1b.switchboard.v1.Assignments\x12&\n\x07refused\x18\x03 \x01(\x0b\x32\x15.switchboard.v1.Error\"=\n\nRegistered\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\r2^\n\x08Registry\x12R\n\x07\x43onnect\x12\x1f.switchboard.internal.v1.Report\x1a\".switchboard.internal.v1.Directive(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+switchboard_wire/internal_v1/registry.proto\x12\x17switchboard.internal.v1\x1a switchboard_wire/v1/frames.proto\x1a#switchboard_wire/v1/instances.proto\"\xba\x01\n\x06Report\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x15.switchboard.v1.Hello\x12\x35\n\theartbeat\x18\x02 \x01(\x0b\x32\".switchboard.internal.v1.Heartbeat\x12\"\n\x04\x61uth\x18\x03 \x01(\x0b\x32\x14.switchboard.v1.Auth\x12/\n\x06\x64\x65mand\x18\x04 \x01(\x0b\x32\x1f.switchboard.internal.v1.Demand\"L\n\x06\x44\x65mand\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x32\n\x05nodes\x18\x02 \x03(\x0b\x32#.switchboard.internal.v1.NodeDemand\"N\n\nNodeDemand\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x11\n\tin_flight\x18\x04 \x01(\r\"\x9c\x01\n\tHeartbeat\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05ready\x18\x02 \x01(\x08\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\"\n\x04load\x18\x04 \x01(\x0b\x32\x14.switchboard.v1.Load\x12&\n\x06hosted\x18\x05 \x01(\x0b\x32\x16.switchboard.v1.Hosted\x12\x12\n\ngeneration\x18\x06 \x01(\x04\"\x9e\x01\n\tDirective\x12\x37\n\nregistered\x18\x01 \x01(\x0b\x32#.switchboard.internal.v1.Registered\x12\x30\n\x0b\x61ssignments\x18\x02 \x01(\x0b\x32\x1b.switchboard.v1.Assignments\x12&\n\x07refused\x18\x03 \x01(\x0b\x32\x15.switchboard.v1.Error\"=\n\nRegistered\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x1d\n\x15heartbeat_interval_ms\x18\x02 \x01(\r2\xa4\x01\n\x08Registry\x12R\n\x07\x43onnect\x12\x1f.switchboard.internal.v1.Report\x1a\".switchboard.internal.v1.Directive(\x01\x30\x01\x12\x44\n\x05Query\x12\x1d.switchboard.v1.InstanceQuery\x1a\x1c.switchboard.v1.InstanceListb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'switchboard_wire.internal_v1.registry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORT']._serialized_start=107
-  _globals['_REPORT']._serialized_end=293
-  _globals['_DEMAND']._serialized_start=295
-  _globals['_DEMAND']._serialized_end=371
-  _globals['_NODEDEMAND']._serialized_start=373
-  _globals['_NODEDEMAND']._serialized_end=451
-  _globals['_HEARTBEAT']._serialized_start=454
-  _globals['_HEARTBEAT']._serialized_end=610
-  _globals['_DIRECTIVE']._serialized_start=613
-  _globals['_DIRECTIVE']._serialized_end=771
-  _globals['_REGISTERED']._serialized_start=773
-  _globals['_REGISTERED']._serialized_end=834
-  _globals['_REGISTRY']._serialized_start=836
-  _globals['_REGISTRY']._serialized_end=930
+  _globals['_REPORT']._serialized_start=144
+  _globals['_REPORT']._serialized_end=330
+  _globals['_DEMAND']._serialized_start=332
+  _globals['_DEMAND']._serialized_end=408
+  _globals['_NODEDEMAND']._serialized_start=410
+  _globals['_NODEDEMAND']._serialized_end=488
+  _globals['_HEARTBEAT']._serialized_start=491
+  _globals['_HEARTBEAT']._serialized_end=647
+  _globals['_DIRECTIVE']._serialized_start=650
+  _globals['_DIRECTIVE']._serialized_end=808
+  _globals['_REGISTERED']._serialized_start=810
+  _globals['_REGISTERED']._serialized_end=871
+  _globals['_REGISTRY']._serialized_start=874
+  _globals['_REGISTRY']._serialized_end=1038
 # @@protoc_insertion_point(module_scope)

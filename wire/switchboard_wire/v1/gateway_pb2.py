@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from switchboard_wire.v1 import frames_pb2 as switchboard__wire_dot_v1_dot_frames__pb2
+from switchboard_wire.v1 import instances_pb2 as switchboard__wire_dot_v1_dot_instances__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!switchboard_wire/v1/gateway.proto\x12\x0eswitchboard.v1\x1a switchboard_wire/v1/frames.proto\"d\n\x07Message\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x14.switchboard.v1.Open\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x11\n\tdata_type\x18\x04 \x01(\t\"\xf1\x01\n\x06\x41nswer\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x11\n\tdata_type\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\x10\n\x08instance\x18\x05 \x01(\t\x12\x15\n\rprocessing_us\x18\x06 \x01(\r\x12\x34\n\x07headers\x18\x07 \x03(\x0b\x32#.switchboard.v1.Answer.HeadersEntry\x12\x12\n\nmessage_id\x18\x08 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"s\n\x11ListAgentsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\ncapability\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\"\xc2\x01\n\x0c\x41gentSummary\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\r\n\x05nodes\x18\x07 \x03(\t\x12\x17\n\x0finstances_ready\x18\x08 \x01(\r\x12\x10\n\x08strategy\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\"B\n\x12ListAgentsResponse\x12,\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1c.switchboard.v1.AgentSummary\"7\n\x14\x44\x65scribeAgentRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\x82\x01\n\x14\x41gentTypeDescription\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x17\n\x0finstances_ready\x18\x03 \x01(\r\x12\x30\n\x06\x61gents\x18\x04 \x03(\x0b\x32 .switchboard.v1.AgentDescription\"\x95\x03\n\x10\x41gentDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12;\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0b\x32%.switchboard.v1.CapabilityDescription\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x17\n\x0finstances_ready\x18\x06 \x01(\r\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x10\n\x08strategy\x18\t \x01(\t\x12\x14\n\x0ckey_affinity\x18\n \x01(\t\x12\x12\n\ntimeout_ms\x18\x0b \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x0c \x01(\x04\x12\x12\n\nidempotent\x18\r \x01(\x08\x12\x12\n\nheld_calls\x18\x0e \x01(\r\x12\x12\n\nheld_bytes\x18\x0f \x01(\x04\x12\x36\n\tinstances\x18\x10 \x03(\x0b\x32#.switchboard.v1.InstanceDescription\"K\n\x15\x43\x61pabilityDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\xf4\x01\n\x13InstanceDescription\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tin_flight\x18\x07 \x01(\r\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\r\x12\x12\n\nlatency_ms\x18\t \x01(\x01\x12\x0e\n\x06weight\x18\n \x01(\x01\x12\x0f\n\x07\x63ircuit\x18\x0b \x01(\t\x12\x17\n\x0fnext_attempt_ms\x18\x0c \x01(\r\x12\x0e\n\x06\x61gents\x18\r \x03(\t\"+\n\x08\x41gentRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"z\n\x0c\x41gentsUpdate\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12-\n\x07\x63hanged\x18\x02 \x03(\x0b\x32\x1c.switchboard.v1.AgentSummary\x12)\n\x07removed\x18\x03 \x03(\x0b\x32\x18.switchboard.v1.AgentRef2\xc3\x03\n\x07Gateway\x12;\n\x07Session\x12\x15.switchboard.v1.Batch\x1a\x15.switchboard.v1.Batch(\x01\x30\x01\x12:\n\x07Request\x12\x17.switchboard.v1.Message\x1a\x16.switchboard.v1.Answer\x12;\n\x06Stream\x12\x17.switchboard.v1.Message\x1a\x16.switchboard.v1.Answer0\x01\x12S\n\nListAgents\x12!.switchboard.v1.ListAgentsRequest\x1a\".switchboard.v1.ListAgentsResponse\x12[\n\rDescribeAgent\x12$.switchboard.v1.DescribeAgentRequest\x1a$.switchboard.v1.AgentTypeDescription\x12P\n\x0bWatchAgents\x12!.switchboard.v1.ListAgentsRequest\x1a\x1c.switchboard.v1.AgentsUpdate0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!switchboard_wire/v1/gateway.proto\x12\x0eswitchboard.v1\x1a switchboard_wire/v1/frames.proto\x1a#switchboard_wire/v1/instances.proto\"d\n\x07Message\x12\"\n\x04open\x18\x01 \x01(\x0b\x32\x14.switchboard.v1.Open\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x11\n\tdata_type\x18\x04 \x01(\t\"\xf1\x01\n\x06\x41nswer\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x11\n\tdata_type\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\x10\n\x08instance\x18\x05 \x01(\t\x12\x15\n\rprocessing_us\x18\x06 \x01(\r\x12\x34\n\x07headers\x18\x07 \x03(\x0b\x32#.switchboard.v1.Answer.HeadersEntry\x12\x12\n\nmessage_id\x18\x08 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"s\n\x11ListAgentsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\ncapability\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\"\xc2\x01\n\x0c\x41gentSummary\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x06 \x03(\t\x12\r\n\x05nodes\x18\x07 \x03(\t\x12\x17\n\x0finstances_ready\x18\x08 \x01(\r\x12\x10\n\x08strategy\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\"B\n\x12ListAgentsResponse\x12,\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x1c.switchboard.v1.AgentSummary\"7\n\x14\x44\x65scribeAgentRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\"\x82\x01\n\x14\x41gentTypeDescription\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x17\n\x0finstances_ready\x18\x03 \x01(\r\x12\x30\n\x06\x61gents\x18\x04 \x03(\x0b\x32 .switchboard.v1.AgentDescription\"\x95\x03\n\x10\x41gentDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12;\n\x0c\x63\x61pabilities\x18\x04 \x03(\x0b\x32%.switchboard.v1.CapabilityDescription\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x17\n\x0finstances_ready\x18\x06 \x01(\r\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0e\n\x06weight\x18\x08 \x01(\r\x12\x10\n\x08strategy\x18\t \x01(\t\x12\x14\n\x0ckey_affinity\x18\n \x01(\t\x12\x12\n\ntimeout_ms\x18\x0b \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x0c \x01(\x04\x12\x12\n\nidempotent\x18\r \x01(\x08\x12\x12\n\nheld_calls\x18\x0e \x01(\r\x12\x12\n\nheld_bytes\x18\x0f \x01(\x04\x12\x36\n\tinstances\x18\x10 \x03(\x0b\x32#.switchboard.v1.InstanceDescription\"K\n\x15\x43\x61pabilityDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\"\xf4\x01\n\x13InstanceDescription\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tin_flight\x18\x07 \x01(\r\x12\x13\n\x0b\x63oncurrency\x18\x08 \x01(\r\x12\x12\n\nlatency_ms\x18\t \x01(\x01\x12\x0e\n\x06weight\x18\n \x01(\x01\x12\x0f\n\x07\x63ircuit\x18\x0b \x01(\t\x12\x17\n\x0fnext_attempt_ms\x18\x0c \x01(\r\x12\x0e\n\x06\x61gents\x18\r \x03(\t\"+\n\x08\x41gentRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"z\n\x0c\x41gentsUpdate\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12-\n\x07\x63hanged\x18\x02 \x03(\x0b\x32\x1c.switchboard.v1.AgentSummary\x12)\n\x07removed\x18\x03 \x03(\x0b\x32\x18.switchboard.v1.AgentRef2\x91\x04\n\x07Gateway\x12;\n\x07Session\x12\x15.switchboard.v1.Batch\x1a\x15.switchboard.v1.Batch(\x01\x30\x01\x12:\n\x07Request\x12\x17.switchboard.v1.Message\x1a\x16.switchboard.v1.Answer\x12;\n\x06Stream\x12\x17.switchboard.v1.Message\x1a\x16.switchboard.v1.Answer0\x01\x12S\n\nListAgents\x12!.switchboard.v1.ListAgentsRequest\x1a\".switchboard.v1.ListAgentsResponse\x12[\n\rDescribeAgent\x12$.switchboard.v1.DescribeAgentRequest\x1a$.switchboard.v1.AgentTypeDescription\x12P\n\x0bWatchAgents\x12!.switchboard.v1.ListAgentsRequest\x1a\x1c.switchboard.v1.AgentsUpdate0\x01\x12L\n\rListInstances\x12\x1d.switchboard.v1.InstanceQuery\x1a\x1c.switchboard.v1.InstanceListb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +35,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANSWER_HEADERSENTRY']._loaded_options = None
   _globals['_ANSWER_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_MESSAGE']._serialized_start=87
-  _globals['_MESSAGE']._serialized_end=187
-  _globals['_ANSWER']._serialized_start=190
-  _globals['_ANSWER']._serialized_end=431
-  _globals['_ANSWER_HEADERSENTRY']._serialized_start=385
-  _globals['_ANSWER_HEADERSENTRY']._serialized_end=431
-  _globals['_LISTAGENTSREQUEST']._serialized_start=433
-  _globals['_LISTAGENTSREQUEST']._serialized_end=548
-  _globals['_AGENTSUMMARY']._serialized_start=551
-  _globals['_AGENTSUMMARY']._serialized_end=745
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=747
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=813
-  _globals['_DESCRIBEAGENTREQUEST']._serialized_start=815
-  _globals['_DESCRIBEAGENTREQUEST']._serialized_end=870
-  _globals['_AGENTTYPEDESCRIPTION']._serialized_start=873
-  _globals['_AGENTTYPEDESCRIPTION']._serialized_end=1003
-  _globals['_AGENTDESCRIPTION']._serialized_start=1006
-  _globals['_AGENTDESCRIPTION']._serialized_end=1411
-  _globals['_CAPABILITYDESCRIPTION']._serialized_start=1413
-  _globals['_CAPABILITYDESCRIPTION']._serialized_end=1488
-  _globals['_INSTANCEDESCRIPTION']._serialized_start=1491
-  _globals['_INSTANCEDESCRIPTION']._serialized_end=1735
-  _globals['_AGENTREF']._serialized_start=1737
-  _globals['_AGENTREF']._serialized_end=1780
-  _globals['_AGENTSUPDATE']._serialized_start=1782
-  _globals['_AGENTSUPDATE']._serialized_end=1904
-  _globals['_GATEWAY']._serialized_start=1907
-  _globals['_GATEWAY']._serialized_end=2358
+  _globals['_MESSAGE']._serialized_start=124
+  _globals['_MESSAGE']._serialized_end=224
+  _globals['_ANSWER']._serialized_start=227
+  _globals['_ANSWER']._serialized_end=468
+  _globals['_ANSWER_HEADERSENTRY']._serialized_start=422
+  _globals['_ANSWER_HEADERSENTRY']._serialized_end=468
+  _globals['_LISTAGENTSREQUEST']._serialized_start=470
+  _globals['_LISTAGENTSREQUEST']._serialized_end=585
+  _globals['_AGENTSUMMARY']._serialized_start=588
+  _globals['_AGENTSUMMARY']._serialized_end=782
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=784
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=850
+  _globals['_DESCRIBEAGENTREQUEST']._serialized_start=852
+  _globals['_DESCRIBEAGENTREQUEST']._serialized_end=907
+  _globals['_AGENTTYPEDESCRIPTION']._serialized_start=910
+  _globals['_AGENTTYPEDESCRIPTION']._serialized_end=1040
+  _globals['_AGENTDESCRIPTION']._serialized_start=1043
+  _globals['_AGENTDESCRIPTION']._serialized_end=1448
+  _globals['_CAPABILITYDESCRIPTION']._serialized_start=1450
+  _globals['_CAPABILITYDESCRIPTION']._serialized_end=1525
+  _globals['_INSTANCEDESCRIPTION']._serialized_start=1528
+  _globals['_INSTANCEDESCRIPTION']._serialized_end=1772
+  _globals['_AGENTREF']._serialized_start=1774
+  _globals['_AGENTREF']._serialized_end=1817
+  _globals['_AGENTSUPDATE']._serialized_start=1819
+  _globals['_AGENTSUPDATE']._serialized_end=1941
+  _globals['_GATEWAY']._serialized_start=1944
+  _globals['_GATEWAY']._serialized_end=2473
 # @@protoc_insertion_point(module_scope)

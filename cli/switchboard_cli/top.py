@@ -1,0 +1,90 @@
+"""`switchboard top`: the instances of all pools with their work, as the operator's registry has them right now."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import click
+from google.protobuf.json_format import MessageToDict
+
+from switchboard import Client, SwitchboardError
+from switchboard.listing import InstanceFilter
+from switchboard_cli.calls import CONNECT_S, complain, explain
+from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceReport
+
+HEADINGS = (
+    "NAMESPACE", "NODE", "INSTANCE", "STATE", "ACTIVITY", "IN FLIGHT", "QUEUED", "MSG/S", "ERRORS", "LATENCY", "CPU",
+    "MEMORY", "HEARD", "SCORE",
+)  # fmt: skip
+# As often as sidecars speak
+REFRESH_S = 2.0
+NOTHING = "-"
+
+
+def show_instances(gateway: str, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> int:
+    """Print the instances, with `watch` again and again; returns the exit status."""
+    try:
+        asyncio.run(_show(gateway, wanted, as_json=as_json, watch=watch))
+    except SwitchboardError as error:
+        return complain(explain(error, gateway))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def _show(gateway: str, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> None:
+    async with Client(gateway, connect_timeout_s=CONNECT_S) as client:
+        while True:
+            found = await client.instances(**wanted)
+            click.echo("\n".join(_json_lines(found) if as_json else render(found)))
+            if not watch:
+                return
+            await asyncio.sleep(REFRESH_S)
+            click.echo()
+
+
+def render(found: InstanceList) -> list[str]:
+    """A table, the busiest of each pool first, and a line for what was cut off."""
+    if not found.instances:
+        return ["No instances."]
+    rows = sorted(found.instances, key=lambda one: (one.namespace, one.node, -_work(one), one.name))
+    lines = _columns([HEADINGS, *map(_row, rows)])
+    if found.total > len(rows):
+        lines.append(f"{found.total - len(rows)} more: narrow the list by --namespace, NODE or --state")
+    return lines
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned, and as wide as it gets: cut numbers would be wrong ones."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _json_lines(found: InstanceList) -> list[str]:
+    return [
+        json.dumps(MessageToDict(one, always_print_fields_with_no_presence=True), ensure_ascii=False)
+        for one in found.instances
+    ]
+
+
+def _work(one: InstanceReport) -> int:
+    return one.load.in_flight + one.load.queued
+
+
+def _row(one: InstanceReport) -> tuple[str, ...]:
+    who = (one.namespace, one.node, one.name, one.state, one.activity)
+    if not one.HasField("load"):
+        return (*who, *[NOTHING] * (len(HEADINGS) - len(who)))
+    load = one.load
+    return (
+        *who,
+        f"{load.in_flight}/{one.capacity.concurrency}",
+        str(load.queued),
+        f"{load.messages_per_second:.1f}",
+        f"{load.error_rate:.0%}",
+        f"{load.latency_ms:.0f} ms",
+        f"{load.cpu:.0%}",
+        f"{load.memory:.0%}",
+        f"{one.age_ms / 1000:.1f} s ago",
+        f"{one.score:.2f}",
+    )
