@@ -27,7 +27,7 @@ from switchboard_routing.policy import (
     Strategy,
     Subscription,
 )
-from switchboard_wire.names import LINKS_SERVICE, NODE_LABEL
+from switchboard_wire.names import LINKS_SERVICE, NODE_LABEL, RESET_CIRCUITS_ANNOTATION
 
 log = logging.getLogger("switchboard.gateway.directory")
 
@@ -156,6 +156,7 @@ class ClusterDirectory:
         self._core = core
         self._declared = Declared()
         self._changed = asyncio.Event()
+        self._resets: dict[Key, str] = {}
         scopes: tuple[str | None, ...] = namespaces or (None,)
         self._own_uid = own_uid
         self._home = home
@@ -170,6 +171,10 @@ class ClusterDirectory:
     def expected_pods(self) -> set[str]:
         """UIDs of the pods that should have a link."""
         return set(self._declared.pods())
+
+    def agent(self, namespace: str, name: str) -> Json | None:
+        """An Agent as it was last seen."""
+        return self._declared.agents.get((namespace, name))
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -218,7 +223,20 @@ class ClusterDirectory:
             self._core.set_dynamic_nodes(self._declared.dynamic_nodes())
             self._core.cold_starts.sleepers = self._declared.sleepers()
             policies = self._declared.policies()
+            self._reset_circuits()
             if policies != last:
                 last = policies
                 self._core.set_directory(policies)
                 log.info("directory changed", extra={"agents": len(policies)})
+
+    def _reset_circuits(self) -> None:
+        """Close the circuits of Agents whose annotation has another value than before; the first seen says nothing."""
+        wanted = {key: _reset_mark(agent) for key, agent in self._declared.agents.items()}
+        for (namespace, name), mark in wanted.items():
+            if mark and self._resets.get((namespace, name), mark) != mark:
+                self._core.reset_circuits(namespace, name)
+        self._resets = wanted
+
+
+def _reset_mark(agent: Json) -> str:
+    return str((agent["metadata"].get("annotations") or {}).get(RESET_CIRCUITS_ANNOTATION, ""))

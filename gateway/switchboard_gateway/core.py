@@ -57,6 +57,8 @@ class Core:
         self.quiet = asyncio.Event()  # set when the last of them ended
         self.sessions: set[Peer] = set()
         self.leaving = False  # it said goodbye
+        # Told of each Agent, by namespace and name, of which a circuit changes
+        self.on_circuit: Callable[[str, str], None] = lambda namespace, agent: None
         self._announced = announced
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
@@ -174,12 +176,15 @@ class Core:
             return False
         route.reset()
         self._count_circuits(route)
+        self.on_circuit(namespace, agent)
+        log.info("circuits reset", extra={"agent": agent, "namespace": namespace})
         return True
 
     def _circuit_changed(self, route: Route, instance: Instance, state: State) -> None:
         policy = route.policy
         self.metrics.circuit_changes.add((policy.namespace, policy.name, state.value))
         self._count_circuits(route)
+        self.on_circuit(policy.namespace, policy.name)
         log.info("circuit changed", extra={"agent": policy.name, "instance": instance.name, "state": state.value})
 
     def _count_circuits(self, route: Route) -> None:

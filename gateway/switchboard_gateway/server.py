@@ -117,6 +117,7 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
         yield Inside(lambda: None, _gate_by_file(identity) if identity.checks else None)
         return
     # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
+    from switchboard_gateway.circuit_events import CircuitEvents
     from switchboard_gateway.cluster_directory import ClusterDirectory
     from switchboard_identity.building import build_gatekeeper
     from switchboard_kube import connect
@@ -126,7 +127,8 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
     async with connect() as kube:
         own_uid = "" if settings.zone else settings.pod_uid
         directory = ClusterDirectory(kube, core, settings.namespaces, own_uid, identity.home)
-        watching = asyncio.create_task(directory.run())
+        events = CircuitEvents(kube, core, directory.agent, settings.instance)
+        watching = [asyncio.create_task(work) for work in (directory.run(), events.run())]
         all_linked = False
 
         def readiness() -> str | None:
@@ -140,8 +142,9 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
         try:
             yield Inside(readiness, build_gatekeeper(identity, kube, directory.membership))
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
 
 
 def _gate_by_file(identity: IdentitySettings) -> Gate | None:

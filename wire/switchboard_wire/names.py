@@ -21,6 +21,7 @@ MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = FIELD_MANAGER
 NODE_LABEL: Final = f"{GROUP}/agentnode"
 PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
+RESET_CIRCUITS_ANNOTATION: Final = f"{GROUP}/reset-circuits"  # of an Agent: each new value closes its circuits
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"  # digest of what we last applied to a child
 SIDECAR_REVISION_ANNOTATION: Final = f"{GROUP}/sidecar-revision"
 DELETION_COST_ANNOTATION: Final = "controller.kubernetes.io/pod-deletion-cost"

@@ -63,7 +63,7 @@
   verbs: [create]
 {{- end }}
 
-{{/* In every namespace that is served: reads alone */}}
+{{/* In every namespace that is served: reads, and Events about circuits */}}
 {{- define "switchboard.gatewayRules" -}}
 - apiGroups: [switchboard.dev]
   resources: [agents, agentnodes]
@@ -71,4 +71,7 @@
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end }}

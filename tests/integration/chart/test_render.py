@@ -259,8 +259,10 @@ def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, n
     assert granted(render(), kind, name) == documented(heading)
 
 
-def test_the_gateway_only_reads() -> None:
-    assert {verb for verbs in documented(ROLES["gateway"][2]).values() for verb in verbs} == {"list", "watch"}
+def test_the_gateway_reads_and_writes_nothing_but_events() -> None:
+    rights = documented(ROLES["gateway"][2])
+    assert rights.pop(("events.k8s.io", "events")) == {"create"}
+    assert {verb for verbs in rights.values() for verb in verbs} == {"list", "watch"}
 
 
 def test_the_lease_is_the_elector_s() -> None:

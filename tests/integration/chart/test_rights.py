@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import yaml
 from devcluster.waiting import wait_until
 
+from switchboard_gateway.circuit_events import event_of
+from switchboard_gateway.circuit_news import News
 from switchboard_wire import names
 
 pytestmark = pytest.mark.integration
@@ -131,6 +134,19 @@ def test_the_gateway_may_see_all_that_it_reads(release: Any, values: dict[str, A
     with running(release, "gateway", values, tmp_path) as log:
         wait_until(lambda: "directory changed" in log.read_text(), "the gateway's directory", 60)
     assert_nothing_was_forbidden(log)
+
+
+def test_the_gateway_may_tell_of_circuits(release: Any, tmp_path: Path) -> None:
+    """The Event as the gateway makes it, taken by a real API server with the gateway's rights."""
+    applied = succeed(
+        release.kubectl("apply", "--namespace", "served", "-o", "json", "-f", "-", stdin=json.dumps(INLINE))
+    )
+    event = event_of(json.loads(applied), News(True, "writers-1 of 2 instances"), "gateway-0", datetime.now(UTC))
+    as_gateway = f"--kubeconfig={kubeconfig_of(release, 'gateway', tmp_path)}"
+    succeed(release.kubectl("create", as_gateway, "-f", "-", stdin=json.dumps(event)))
+    told = succeed(release.kubectl("events", "--namespace", "served", "--for", f"{names.AGENT}/chat"))
+    assert "CircuitOpened" in told
+    assert "writers-1 of 2 instances" in told
 
 
 def assert_nothing_was_forbidden(log: Path) -> None:

@@ -30,11 +30,16 @@ class Published(Core):
 
     def __init__(self) -> None:
         super().__init__("default", GatewayMetrics.create(CollectorRegistry()))
+        self.resets: list[tuple[str, str]] = []
         self.directories: asyncio.Queue[set[tuple[str, str]]] = asyncio.Queue()
 
     def set_directory(self, policies: Iterable[AgentPolicy]) -> None:
         super().set_directory(policies)
         self.directories.put_nowait(set(self.directory.by_type))
+
+    def reset_circuits(self, namespace: str, agent: str) -> bool:
+        self.resets.append((namespace, agent))
+        return super().reset_circuits(namespace, agent)
 
     async def until_known(self, types: set[tuple[str, str]]) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -124,3 +129,35 @@ async def test_the_core_learns_its_zone_from_the_slice_of_the_links_service() ->
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_each_new_value_of_the_annotation_resets_the_circuits_of_an_agent() -> None:
+    kube = FakeKube((AGENTS, make_agent("a", "writer")), (AGENTS, make_agent("a", "reader")))
+    async with following(kube, ("a",)) as core:
+        await core.until_known({("a", "writer"), ("a", "reader")})
+        for value in ("1", "1", "2"):
+            agent = make_agent("a", "writer")
+            agent["metadata"]["annotations"] = {names.RESET_CIRCUITS_ANNOTATION: value}
+            await kube.apply(AGENTS, agent)
+        agent["metadata"]["annotations"] = {}
+        await kube.apply(AGENTS, agent)
+        await kube.apply(AGENTS, make_agent("a", "last"))
+        await core.until_known({("a", "writer"), ("a", "reader"), ("a", "last")})
+        assert set(core.resets) <= {("a", "writer")}
+        agent["metadata"]["annotations"] = {names.RESET_CIRCUITS_ANNOTATION: "3"}
+        await kube.apply(AGENTS, agent)
+        async with asyncio.timeout(DEADLINE_S):
+            while not core.resets:
+                await asyncio.sleep(0.001)
+        assert set(core.resets) == {("a", "writer")}
+
+
+async def test_an_annotation_from_before_the_gateways_start_resets_nothing() -> None:
+    agent = make_agent("a", "writer")
+    agent["metadata"]["annotations"] = {names.RESET_CIRCUITS_ANNOTATION: "1"}
+    kube = FakeKube((AGENTS, agent))
+    async with following(kube, ("a",)) as core:
+        await core.until_known({("a", "writer")})
+        await kube.apply(AGENTS, make_agent("a", "reader"))
+        await core.until_known({("a", "writer"), ("a", "reader")})
+        assert core.resets == []
