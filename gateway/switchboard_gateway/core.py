@@ -15,6 +15,7 @@ from switchboard_gateway.fan_out import FanOut
 from switchboard_gateway.hold import Hold
 from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies, is_bound
 from switchboard_gateway.metrics import GatewayMetrics
+from switchboard_gateway.registered import Registered
 from switchboard_gateway.routed_call import RoutedCall
 from switchboard_gateway.selection import select
 from switchboard_routing.breaker import State
@@ -63,6 +64,7 @@ class Core:
         self._declared: list[AgentPolicy] = []
         self._zones: Mapping[str, str] = {}
         self._weights: Mapping[tuple[str, str], int] = {}
+        self._registered = Registered()
         self._dynamic: Collection[tuple[str, str]] = ()
 
     # Clients
@@ -127,7 +129,7 @@ class Core:
 
     def instances_changed(self) -> None:
         """An instance came, went, drains, or hosts other agents: held calls may go on."""
-        if self._announced:
+        if self._announced or self._registered.update(self.table.instances.values(), self._dynamic, self.now()):
             self._rebuild()
         else:
             self.table.refresh()
@@ -158,7 +160,9 @@ class Core:
 
     def set_dynamic_nodes(self, nodes: Collection[tuple[str, str]]) -> None:
         """Take the AgentNodes, by namespace and name, on which code may register agents of types that none declares."""
-        self._dynamic = nodes
+        if self._dynamic != nodes:
+            self._dynamic = nodes
+            self.instances_changed()
 
     def may_act_as(self, instance: Instance, type_: str) -> bool:
         """Whether an instance may call under a type: it hosts it, and the type's Agent is bound to its AgentNode."""
@@ -192,7 +196,7 @@ class Core:
             self.metrics.circuits.set((route.policy.namespace, route.policy.name, state.value), count)
 
     def _rebuild(self) -> None:
-        policies = list(self._declared)
+        policies = [*self._declared, *self._registered.policies(self._declared)]
         if self._announced:
             known = {(policy.namespace, policy.name) for policy in policies}
             seen = announced_policies(self.table.instances.values())

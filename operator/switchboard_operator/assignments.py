@@ -11,15 +11,15 @@ from switchboard_wire import names
 from switchboard_wire.v1.frames_pb2 import Assignment, Assignments, HttpHandler, PythonHandler
 
 
-def build_assignments(node: Resource, agents: Iterable[Resource], generation: int = 0) -> Assignments:
-    """The assignments of an AgentNode, Agents by name."""
+def build_assignments(node: Resource, agents: Iterable[Resource], reserved: Iterable[str] = ()) -> Assignments:
+    """The assignments of an AgentNode, Agents by name, without a generation. reserved: types not for its code."""
     return Assignments(
-        generation=generation,
         concurrency=node.spec.get("concurrency", 16),
         queue_length=node.spec.get("queueLength", 100),
         drain_ms=node.spec.get("drainSeconds", 30) * 1000,
         agents=[_assignment(agent) for agent in sorted(agents, key=lambda agent: agent.meta.name)],
         dynamic=node.spec.get("registration") == "Dynamic",
+        reserved=reserved,
     )
 
 

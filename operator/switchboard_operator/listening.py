@@ -103,6 +103,9 @@ class Pokes:
             self._agent_marks[name] = (mark, nodes)
         for node in {*nodes, *former_nodes}:
             self._add(names.AGENT_NODE, meta.namespace, node)
+        for pool in indexes.nodes_in.get(meta.namespace, ()):
+            if pool.spec.get("registration") == "Dynamic":  # its code may not register this type, or may again
+                self._add(names.AGENT_NODE, meta.namespace, pool.meta.name)
         # Who had lost against this one may win now, on its own AgentNodes
         for claim in indexes.claims.get((meta.namespace, type_of(agent)), ()):
             self._add(names.AGENT, meta.namespace, claim.name)

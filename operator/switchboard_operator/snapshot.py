@@ -1,11 +1,14 @@
 """Everything that one reconcile looks at, taken at one moment from the indexes. Pure: indexes are mappings here."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from switchboard_operator.binding import Claim, node_named_by, rival_of, selects, type_of
 from switchboard_operator.objects import Pod, Resource
+
+# They go into a ConfigMap, which holds 1 MiB
+MAX_RESERVED: Final = 5000
 
 Name = tuple[str, str]  # namespace, name
 K = TypeVar("K")
@@ -37,6 +40,7 @@ class NodeSnapshot:
     pods: tuple[Pod, ...]
     zones: Mapping[str, str]
     agents: tuple[Resource, ...]  # bound to it and not in conflict, by name
+    reserved: tuple[str, ...] = ()  # types of other Agents of the namespace, for an AgentNode whose code registers some
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +75,14 @@ def node_snapshot(indexes: Indexes, namespace: str, name: str) -> NodeSnapshot |
     zones: dict[str, str] = {}
     for slice_zones in indexes.zones.get((namespace, name), ()):
         zones |= slice_zones
+    agents = tuple(agent for agent in bound_agents(indexes, node) if _wins(indexes, agent))
     return NodeSnapshot(
         node=node,
         children={kind: child for kind, child in found.items() if child is not None},
         pods=tuple(sorted(indexes.pods.get((namespace, name), ()), key=lambda pod: pod.name)),
         zones=zones,
-        agents=tuple(agent for agent in bound_agents(indexes, node) if _wins(indexes, agent)),
+        agents=agents,
+        reserved=_reserved(indexes, node, agents),
     )
 
 
@@ -115,6 +121,14 @@ def nodes_of(indexes: Indexes, agent: Resource) -> tuple[Resource, ...]:
         return tuple(sorted(found, key=lambda node: node.meta.name))
     node = _only(indexes.nodes, (namespace, node_named_by(agent)))
     return (node,) if node is not None and _names(agent, node) else ()
+
+
+def _reserved(indexes: Indexes, node: Resource, agents: Iterable[Resource]) -> tuple[str, ...]:
+    if node.spec.get("registration") != "Dynamic":
+        return ()
+    own = {type_of(agent) for agent in agents}
+    types = {type_ for namespace, type_ in indexes.claims if namespace == node.meta.namespace}
+    return tuple(sorted(types - own))[:MAX_RESERVED]
 
 
 def _names(agent: Resource, node: Resource) -> bool:

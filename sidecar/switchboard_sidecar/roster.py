@@ -3,31 +3,23 @@
 One object owns it and decides; whoever must know of changes is told by `on_change`.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from switchboard_runtime.metrics import Histogram
 from switchboard_sidecar.admission import Lane
+from switchboard_sidecar.registering import judge_registered
 from switchboard_sidecar.relay import Delivery
-from switchboard_wire.agent_id import parse_agent_id
-from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
+log = logging.getLogger("sidecar.roster")
+
 # Of an Agent that says none; the CRD's default
 DEFAULT_TIMEOUT_MS: Final = 30_000
-# Agents that code may register in one host: they are announced to every gateway, and are values of a metrics label
-MAX_DYNAMIC: Final = 200
-
-
-def is_agent_type(text: str) -> bool:
-    """Whether it may be the type of an agent."""
-    try:
-        return parse_agent_id(text).key == ""
-    except SwitchboardError:
-        return False
 
 
 class Entry:
@@ -107,6 +99,7 @@ class Roster:
         self.host: Peer | None = None
         self._said: pb.Hosted | None = None  # by the host, since it connected
         self._settled = False  # the host had loaded everything once since it connected
+        self._refused: dict[str, pb.HostedAgent] = {}  # what code registers and may not, by name
         self._answering: dict[str, Peer] = {}  # HTTP agents whose port answers
 
     @property
@@ -151,6 +144,7 @@ class Roster:
     def hosted(self) -> pb.Hosted:
         """What is announced to gateways and operators."""
         agents = [self.by_name[name].hosted() for name in sorted(self.by_name)]
+        agents += [self._refused[name] for name in sorted(self._refused)]
         return pb.Hosted(generation=self.generation, agents=agents)
 
     def for_host(self) -> pb.Assignments:
@@ -211,11 +205,13 @@ class Roster:
             return {}
         wanted = {agent.name or agent.type: agent for agent in assignments.agents}
         if assignments.dynamic and self._said is not None:
-            declared = {agent.type for agent in assignments.agents}
-            for agent in self._said.agents[:MAX_DYNAMIC]:
-                name = agent.name or agent.type
-                if agent.type not in declared and name not in wanted and is_agent_type(agent.type):
-                    wanted[name] = pb.Assignment(name=name, type=agent.type, version=agent.version)
+            accepted, refused = judge_registered(assignments, self._said)
+            wanted |= accepted
+            for name in refused.keys() - self._refused.keys():
+                log.error("registration refused", extra={"agent": name, "why": refused[name].message})
+            self._refused = refused
+        else:
+            self._refused = {}
         for name, assignment in wanted.items():
             assignment.name = name
         return wanted

@@ -219,8 +219,7 @@ def test_a_pool_wakes_for_a_held_call_and_sleeps_again_when_it_is_idle(journey):
 
     assert journey.ask("echo", "good morning", timeout_s=120) == "good morning"
     assert journey.ask("echo", "again") == "again", "it is awake"
-    [seen] = journey.client.instances(namespace=journey.namespace, type="echo").instances
-    assert (seen.node, seen.state, seen.load.messages > 0) == ("echo", "Up", True)
+    wait_until(lambda: messages_told(journey, "echo") == 2, "the registry to tell of two messages")
     wide = journey.kube("get", AGENT_NODES, "echo", "-o", "wide")
     journey.await_gone("pods")
     message = journey.await_reason(AGENT_NODES, "echo", "Ready", "ScaledToZero")
@@ -229,6 +228,11 @@ def test_a_pool_wakes_for_a_held_call_and_sleeps_again_when_it_is_idle(journey):
     assert message
     assert "1" in wide
     assert cold_starts(journey, "echo") == 2
+
+
+def messages_told(journey, type_: str) -> int:
+    """How many messages the instances of a type have had, as the query API tells it."""
+    return sum(one.load.messages for one in journey.client.instances(namespace=journey.namespace, type=type_).instances)
 
 
 def cold_starts(journey, agent_name: str) -> int:

@@ -27,6 +27,11 @@ from switchboard_wire.v1 import frames_pb2 as pb
 log = logging.getLogger("switchboard.host")
 
 # A failed entry is tried again, because its file may reach the mounted folder later than the assignment
+# Why an agent that code registers is not run; the sidecar says the same of hosts that try
+RESERVED = (
+    "{!r} is a type that an Agent of this namespace declares for another AgentNode: "
+    "register another type, or bind that Agent to this AgentNode"
+)
 FIRST_RETRY_S = 2.0
 MAX_RETRY_S = 30.0
 
@@ -52,6 +57,7 @@ class Deployed:
     message: str = ""
     agent: HostedAgent | None = None
     retries: int = 0
+    is_refused: bool = False  # its type is another AgentNode's
 
     def to_wire(self) -> pb.HostedAgent:
         definition = self.agent.loaded.definition if self.agent else None
@@ -93,6 +99,8 @@ class Deployment:
         self.generation = assignments.generation
         wanted = {assignment.name: assignment for assignment in assignments.agents if not assignment.HasField("http")}
         for name, deployed in list(self.agents.items()):
+            if deployed.wanted is None and _may_stay(deployed, assignments):
+                continue
             if name not in wanted or _differ(deployed.wanted, wanted[name]):
                 del self.agents[name]
                 # Beside: what it has in flight may take its time, and others must not wait for it
@@ -106,7 +114,7 @@ class Deployment:
         await asyncio.gather(*(self._start(deployed) for deployed in fresh if _has_entry(deployed)))
         await asyncio.gather(*(self._start(deployed) for deployed in fresh if not _has_entry(deployed)))
         if assignments.dynamic:
-            await self._start_registered()
+            await self._start_registered(frozenset(assignments.reserved))
             if not self.agents and self._modules():
                 log.warning("no agent is defined", extra={"modules": ", ".join(self._modules())})
         self.changed()
@@ -115,14 +123,17 @@ class Deployment:
 
     async def retry_failed(self) -> None:
         """Try the agents again that failed to load."""
-        for deployed in [d for d in self.agents.values() if d.state == pb.HOSTED_FAILED]:
+        for deployed in self._to_retry():
             deployed.retries += 1
             await self._start(deployed)
 
     def retry_delay_s(self) -> float | None:
         """Seconds until failed agents should be tried again; None when none failed."""
-        failed = [deployed.retries for deployed in self.agents.values() if deployed.state == pb.HOSTED_FAILED]
+        failed = [deployed.retries for deployed in self._to_retry()]
         return min(FIRST_RETRY_S * 2 ** min(failed), MAX_RETRY_S) if failed else None
+
+    def _to_retry(self) -> list[Deployed]:
+        return [d for d in self.agents.values() if d.state == pb.HOSTED_FAILED and not d.is_refused]
 
     async def stop_all(self) -> None:
         agents, self.agents = list(self.agents.values()), {}
@@ -172,8 +183,8 @@ class Deployment:
         entries = [d.wanted.python.entry for d in self.agents.values() if d.wanted and d.wanted.HasField("python")]
         return list(dict.fromkeys([*self.settings.modules, *(entry.partition(":")[0] for entry in entries)]))
 
-    async def _start_registered(self) -> None:
-        """Run the agents that code registers and nobody assigned."""
+    async def _start_registered(self, reserved: frozenset[str]) -> None:
+        """Run the agents that code registers and nobody assigned, but those of reserved types."""
         types = {deployed.type for deployed in self.agents.values()}
         assigned = {d.wanted.python.entry for d in self.agents.values() if d.wanted}
         for module in self._modules():
@@ -188,7 +199,12 @@ class Deployment:
                 deployed = Deployed(definition.type, definition.type, definition.version)
                 self.agents[deployed.name] = deployed
                 types.add(definition.type)
-                await self._start(deployed)
+                if definition.type in reserved:
+                    deployed.is_refused = True
+                    deployed.state, deployed.message = pb.HOSTED_FAILED, RESERVED.format(definition.type)
+                    log.error("agent refused", extra={"agent": deployed.name, "reason": deployed.message})
+                else:
+                    await self._start(deployed)
 
     async def _stop(self, deployed: Deployed) -> None:
         agent = deployed.agent
@@ -204,6 +220,13 @@ class Deployment:
 
 def _deployed_of(assignment: pb.Assignment) -> Deployed:
     return Deployed(assignment.name, assignment.type or assignment.name, assignment.version, assignment)
+
+
+def _may_stay(deployed: Deployed, assignments: pb.Assignments) -> bool:
+    """Whether an agent that code registered, and nobody assigned, goes on undisturbed."""
+    assigned = {assignment.type for assignment in assignments.agents} | {a.name for a in assignments.agents}
+    taken = deployed.type in assigned or deployed.type in assignments.reserved
+    return assignments.dynamic and not taken and not deployed.is_refused
 
 
 def _has_entry(deployed: Deployed) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +151,12 @@ class Pod:
     def write(self, name: str, text: str) -> None:
         (self.code / name).write_text(text)
 
-    async def assign(self, *agents: pb.Assignment, generation: int = 1, dynamic: bool = False) -> None:
+    async def assign(
+        self, *agents: pb.Assignment, generation: int = 1, dynamic: bool = False, reserved: Iterable[str] = ()
+    ) -> None:
         """Send assignments and wait until none is loading."""
         await self.sidecar.wait_for(lambda: bool(self.sidecar.peers))
-        assignments = pb.Assignments(generation=generation, agents=agents, dynamic=dynamic)
+        assignments = pb.Assignments(generation=generation, agents=agents, dynamic=dynamic, reserved=reserved)
         self.peer.send(pb.Frame(kind=pb.ASSIGN, assignments=assignments))
         await self.sidecar.wait_for(lambda: self._is_settled(generation, len(agents)))
 

@@ -241,6 +241,44 @@ async def test_agents_registered_by_code_are_announced_when_the_pool_is_dynamic(
     assert found.description == "Helps out."
 
 
+COUNTER = """
+from switchboard import agent
+
+@agent
+async def lead(text: str) -> str:
+    return 'lead'
+
+@agent
+class Count:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def handle(self, text: str) -> int:
+        self.calls += 1
+        return self.calls
+
+@agent
+async def extra(text: str) -> str:
+    return 'extra'
+"""
+
+
+async def test_a_type_of_another_agentnode_is_refused_in_words_and_the_other_agents_stay_as_they_are(
+    pod: Any, assignment: Any
+) -> None:
+    pod.write("team.py", COUNTER)
+    lead = assignment("lead", "team:lead")
+    await pod.assign(lead, dynamic=True)
+    await pod.sidecar.wait_for(
+        lambda: {name for name, told in pod.states().items() if told[0] == pb.HOSTED_READY} >= {"count"}
+    )
+    assert (await pod.request("count")).data == b"1"
+
+    await pod.assign(lead, dynamic=True, generation=2, reserved=["extra"])
+    await pod.sidecar.wait_for(lambda: "register another type" in pod.states().get("extra", (0, ""))[1])
+    assert (await pod.request("count")).data == b"2", "it was not started anew"
+
+
 async def test_an_agent_without_entry_is_found_by_its_type(pod: Any, assignment: Any) -> None:
     pod.write("team.py", "from switchboard import agent\n\n@agent\nasync def a(t: str) -> str:\n    return 'a'\n\n"
               "@agent('b')\nasync def bee(t: str) -> str:\n    return 'bee'\n")  # fmt: skip

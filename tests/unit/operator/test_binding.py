@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from operator_objects import make_agent, make_meta, make_node
 
+from switchboard_operator.assignments import build_assignments
 from switchboard_operator.binding import Claim, claim_of, rival_of, selects
 from switchboard_operator.objects import Resource
 from switchboard_operator.snapshot import Indexes, agent_snapshot, bound_agents, node_snapshot, nodes_of
@@ -81,6 +82,20 @@ def test_agents_are_bound_by_name_by_label_and_by_ownership() -> None:
     world = indexes([owned], [stranger])
     assert bound_agents(world, owned) == (stranger,)
     assert nodes_of(world, stranger) == (owned,)
+
+
+@pytest.mark.parametrize(
+    ("registration", "reserved"), [("Declared", ()), ("Dynamic", ("chat",))], ids=["Declared", "Dynamic"]
+)
+def test_code_may_not_register_the_types_of_agents_that_are_bound_elsewhere(
+    registration: str, reserved: tuple[str, ...]
+) -> None:
+    node = make_node(registration=registration)
+    world = indexes([node], [make_agent("a"), make_agent("b", type="chat", nodeRef={"name": "others"})])
+    snapshot = node_snapshot(world, "ns", "writers")
+    assert snapshot is not None
+    assert snapshot.reserved == reserved
+    assert tuple(build_assignments(node, snapshot.agents, snapshot.reserved).reserved) == reserved
 
 
 def test_a_snapshot_leaves_out_who_lost_and_who_is_being_deleted() -> None:

@@ -998,6 +998,7 @@ class Assignments(_message.Message):
     AGENTS_FIELD_NUMBER: _builtins.int
     CA_BUNDLE_FIELD_NUMBER: _builtins.int
     DYNAMIC_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     concurrency: _builtins.int
     """messages in the host at once"""
@@ -1009,6 +1010,10 @@ class Assignments(_message.Message):
     """registration: Dynamic"""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]: ...
+    @_builtins.property
+    def reserved(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """with dynamic: types of Agents of the namespace that are bound elsewhere"""
+
     def __init__(
         self,
         *,
@@ -1019,10 +1024,11 @@ class Assignments(_message.Message):
         agents: _abc.Iterable[Global___Assignment] | None = ...,
         ca_bundle: _builtins.str = ...,
         dynamic: _builtins.bool = ...,
+        reserved: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ca_bundle", b"ca_bundle", "concurrency", b"concurrency", "drain_ms", b"drain_ms", "dynamic", b"dynamic", "generation", b"generation", "queue_length", b"queue_length"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ca_bundle", b"ca_bundle", "concurrency", b"concurrency", "drain_ms", b"drain_ms", "dynamic", b"dynamic", "generation", b"generation", "queue_length", b"queue_length", "reserved", b"reserved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
