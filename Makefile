@@ -78,6 +78,12 @@ bench: venv ## Benchmarks, each beside its baselines (10 minutes on an idle mach
 	$(PY) -m bench.baselines $(BENCH)
 	$(PY) -m bench.latency $(BENCH)
 	$(PY) -m bench.shells $(BENCH)
+	$(PY) -m bench.faults $(BENCH)
+
+MINUTES ?= 20
+.PHONY: soak
+soak: venv ## Load the message path for MINUTES (20): memory, its growth, processor time
+	$(PY) -m bench.soak --minutes $(MINUTES)
 
 .PHONY: simulate
 simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)

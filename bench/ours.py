@@ -94,6 +94,13 @@ def run_instance(links_port: int, pod: Pod) -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
+def whole_path() -> Iterator[tuple[Gateway, dict[str, int]]]:
+    """A gateway and one instance; with the processes by name."""
+    with run_gateway() as running, run_instance(running.links_port, Pod()) as instance:
+        yield running, {"gateway": running.pid, "sidecar": instance.sidecar, "host": instance.host}
+
+
+@contextlib.contextmanager
 def switchboard_path(connections: int = 1, stream: bool = False, tls: Tls | None = None) -> Iterator[Path]:
     """SDK → gateway → sidecar → host, as four processes. tls: between gateway and sidecar."""
     ends = (tls.gateway(), tls.sidecar()) if tls else ({}, {})

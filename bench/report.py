@@ -112,7 +112,12 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def publish(name: str, rows: Sequence[Row]) -> None:
     """Print the table and write build/bench/NAME.json."""
-    print(f"\n{render(rows)}\n", flush=True)
+    publish_table(name, rows, render(rows))
+
+
+def publish_table(name: str, rows: Sequence[Row], table: str) -> None:
+    """The same with a table of one's own."""
+    print(f"\n{table}\n", flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.json").write_text(to_json(rows))
 
