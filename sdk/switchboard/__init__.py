@@ -34,6 +34,7 @@ from switchboard.host.context import Context
 from switchboard.host.definition import agent, method
 from switchboard.options import CallOptions
 from switchboard.sync_client import SyncClient
+from switchboard.to_many import Delivery
 from switchboard_wire.agent_id import AgentId
 from switchboard_wire.calls import Payload
 
@@ -50,6 +51,7 @@ __all__ = [
     "AnswerStream",
     "Call",
     "CallOptions",
+    "Delivery",
     "Outcome",
     "PipelineResult",
     # values

@@ -12,6 +12,7 @@ from switchboard.composition import Composition
 from switchboard.connection import CONNECT_WAIT_S, Connection
 from switchboard.listing import AgentFilter, InstanceFilter, Listings
 from switchboard.options import CallOptions, Target, fill_open
+from switchboard.to_many import ToMany
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import PROTOCOL
@@ -26,7 +27,7 @@ MAX_TEMPLATES = 1024
 _PER_CALL = frozenset({"headers", "idempotency_key", "traceparent"})
 
 
-class Client(Caller, Composition):
+class Client(Caller, Composition, ToMany):
     """Talks to agents through a gateway; usable while its context is open.
 
         async with Client() as client:

@@ -1,6 +1,7 @@
 """How a call is to be made, and the OPEN that says so."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from switchboard_wire.agent_id import AgentId, parse_agent_id
@@ -8,7 +9,24 @@ from switchboard_wire.errors import failure
 from switchboard_wire.v1 import frames_pb2 as pb
 
 CAPABILITY_PREFIX = "capability:"
-Target = str | AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Every agent that is subscribed; source: the key under which each gets its copy."""
+
+    name: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EveryInstance:
+    """Every instance of an agent."""
+
+    agent: AgentId
+
+
+Target = str | AgentId | Topic | EveryInstance
 
 
 class CallOptions(TypedDict, total=False):
@@ -29,9 +47,17 @@ class CallOptions(TypedDict, total=False):
 
 
 def build_target(target: Target, options: CallOptions) -> pb.Target:
-    """The target of `type`, `type/key` or `capability:NAME`. Raises InvalidAgentId."""
+    """The target of `type`, `type/key`, `capability:NAME`, a topic or all instances. Raises InvalidAgentId."""
     key = options.get("key", "")
     namespace = options.get("namespace", "")
+    if isinstance(target, Topic):
+        if not target.name:
+            raise failure(pb.INVALID_AGENT_ID, "the topic is empty: name one")
+        return pb.Target(namespace=namespace, topic=target.name, topic_source=target.source or key)
+    if isinstance(target, EveryInstance):
+        one = build_target(target.agent, options)
+        one.all_instances = True
+        return one
     if isinstance(target, str):
         if target.startswith(CAPABILITY_PREFIX):
             name = target.removeprefix(CAPABILITY_PREFIX)

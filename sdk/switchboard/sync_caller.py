@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 from switchboard.answers import Answer, AnswerStream
 from switchboard.composition import GATHER_LIMIT, Call, Calls, Outcome, PipelineResult
 from switchboard.options import CallOptions, Target
+from switchboard.to_many import Delivery
+from switchboard_wire.agent_id import AgentId
 
 T = TypeVar("T")
 
@@ -31,6 +33,14 @@ class AsyncCalls(Protocol):
     async def pipeline(
         self, steps: Iterable[Call | Target], payload: object = None, *, go_on: bool = False
     ) -> PipelineResult: ...
+
+    async def publish(
+        self, topic: str, payload: object = None, *, source: str = "", **options: Unpack[CallOptions]
+    ) -> list[Delivery]: ...
+
+    async def broadcast(
+        self, agent: str | AgentId, payload: object = None, **options: Unpack[CallOptions]
+    ) -> list[Delivery]: ...
 
 
 class SyncCaller:
@@ -97,3 +107,13 @@ class SyncCaller:
     ) -> PipelineResult:
         """Make calls one after the other; each gets what the one before answered. See Composition.pipeline."""
         return self._run(self._calls.pipeline(steps, payload, go_on=go_on))
+
+    def publish(
+        self, topic: str, payload: object = None, *, source: str = "", **options: Unpack[CallOptions]
+    ) -> list[Delivery]:
+        """Send a copy to every agent that is subscribed to a topic; what came of each. See ToMany.publish."""
+        return self._run(self._calls.publish(topic, payload, source=source, **options))
+
+    def broadcast(self, agent: str | AgentId, payload: object = None, **options: Unpack[CallOptions]) -> list[Delivery]:
+        """Send a copy to every instance of an agent; what came of each."""
+        return self._run(self._calls.broadcast(agent, payload, **options))

@@ -9,6 +9,7 @@ from switchboard.caller import Caller, Uplink
 from switchboard.composition import Composition
 from switchboard.options import CallOptions, Target, deadline_ms, fill_open
 from switchboard.sync_caller import SyncCaller
+from switchboard.to_many import ToMany
 from switchboard_wire.agent_id import AgentId
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -29,9 +30,9 @@ class Surroundings:
         self.log = logging.getLogger(f"agent.{name}")
 
 
-class Context(Caller, Composition):
-    """The message at hand. `request`, `send`, `stream`, `gather` and `pipeline` call other agents from here: such calls
-    keep this message's conversation and deadline, and carry the chain of calls that wait.
+class Context(Caller, Composition, ToMany):
+    """The message at hand. `request`, `send`, `stream`, `gather`, `pipeline`, `publish` and `broadcast` call other
+    agents from here: such calls keep this message's conversation and deadline, and carry the chain of calls that wait.
 
     state: a dict for this agent and the message's key. It is a cache: lost when the key moves to another instance.
     config: what the Agent resource gives the handler.

@@ -159,3 +159,11 @@ def test_an_example_type_checks(file: Any) -> None:
         command, cwd=ROOT, env={**os.environ, "MYPYPATH": paths}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout
+
+
+def test_the_cache_is_emptied_in_every_instance(dev: Callable[..., SyncClient]) -> None:
+    client = dev("cache/app.py")
+    assert client.request("lookup", "Emma").text == "Jane Austen"
+    [answer] = client.request("refresh", "").value.values()
+    assert answer == "1 forgotten"
+    assert list(client.request("refresh", "").value.values()) == ["0 forgotten"]

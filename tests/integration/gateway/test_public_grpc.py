@@ -11,7 +11,16 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 from rest_server import FakeInstance, echo, fails_with, hangs, make_policy
 
-from switchboard import AgentNotFound, Client, NodeUnavailable, ValidationFailed
+from switchboard import (
+    AgentId,
+    AgentNotFound,
+    Client,
+    InvalidAgentId,
+    NodeUnavailable,
+    Overloaded,
+    SyncClient,
+    ValidationFailed,
+)
 from switchboard.listing import AgentFilter
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
@@ -19,6 +28,7 @@ from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.public_answers import CODE_METADATA, ERROR_METADATA
 from switchboard_gateway.sessions import Sessions
+from switchboard_routing.policy import Subscription
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
@@ -227,3 +237,42 @@ async def test_a_watch_of_a_gateway_that_is_not_there_says_so() -> None:
     async with Client("127.0.0.1:1", connect_timeout_s=5) as nowhere:
         with pytest.raises(NodeUnavailable):
             await anext(nowhere.watch_agents())
+
+
+def subscribe(public: Public, *names_: str) -> None:
+    public.core.set_directory([make_policy(name, topics=(Subscription("news"),)) for name in names_])
+
+
+async def test_the_sdk_publishes_and_says_what_came_of_each(public: Public) -> None:
+    subscribe(public, "echo", "busy")
+    async with Client(public.address) as client:
+        failed, answered = await client.publish("news", {"n": 1}, source="user-1", headers={"a": "b"}, timeout_s=0.5)
+        assert await client.publish("weather", "x") == []
+    assert (answered.agent, answered.value, answered.instance) == (AgentId("echo", "user-1"), {"n": 1}, "writers-1")
+    assert answered.ok
+    assert (failed.agent, failed.ok, failed.value) == (AgentId("busy", "user-1"), False, None)
+    assert isinstance(failed.error, Overloaded)
+    assert failed.error.retry_after_s == 0.25
+    assert {dict(opened.headers)["a"] for opened in public.fake.seen} == {"b"}
+
+
+async def test_the_sdk_broadcasts_to_every_instance(public: Public) -> None:
+    async with Client(public.address) as client:
+        [delivery] = await client.broadcast("echo/k", b"\xff")
+        assert (delivery.agent, delivery.value, delivery.instance) == (AgentId("echo", "k"), b"\xff", "writers-1")
+        [long_one] = await client.broadcast("long")
+        assert (long_one.truncated, long_one.ok, len(long_one.value)) == (True, True, 65536)
+        with pytest.raises(AgentNotFound, match="there is busy"):
+            await client.broadcast("nobody")
+        with pytest.raises(InvalidAgentId):
+            await client.publish("")
+
+
+async def test_the_client_without_asyncio_does_the_same(public: Public) -> None:
+    subscribe(public, "echo")
+
+    def ask() -> list[Any]:
+        with SyncClient(public.address) as client:
+            return [*client.publish("news", "a"), *client.broadcast("echo", "b")]
+
+    assert [delivery.value for delivery in await asyncio.to_thread(ask)] == ["a", "b"]
