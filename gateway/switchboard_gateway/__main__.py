@@ -31,6 +31,7 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_POD_NAMESPACE namespace of the installation
   SWITCHBOARD_TRUST_DOMAIN of the SPIFFE ids in logs and calls (cluster.local)
   SWITCHBOARD_KEYS_FILE, SWITCHBOARD_ISSUER  a JWKS, in place of the API server's published keys
+  SWITCHBOARD_GRPC_…       limits of the gRPC port: docs/reference/grpc.md
   SWITCHBOARD_LOG_LEVEL    DEBUG, INFO, WARNING (INFO)
   SWITCHBOARD_LOG_FORMAT   json or text (json)
 """

@@ -3,25 +3,23 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
-
-from grpc import aio
 
 from switchboard_gateway.core import Core
+from switchboard_gateway.grpc_server import serve_grpc
+from switchboard_gateway.health import HealthApi
 from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.registry_streams import tell_operators
 from switchboard_gateway.rest import serve_rest
-from switchboard_gateway.sessions import Sessions
+from switchboard_gateway.sessions import Age, Sessions
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_identity.identities import Gate
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.settings import IdentitySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
-from switchboard_wire.limits import SERVER_OPTIONS
 
 log = logging.getLogger("switchboard.gateway")
 
@@ -31,8 +29,6 @@ LINK_WAIT_S = 10.0
 LEAVE_S = 5.0
 # What calls in flight may take after that; terminationGracePeriodSeconds of the chart is above the sum
 DRAIN_S = 30.0
-# Streams are closed after this when the other end does not
-STOP_GRACE_S = 0.5
 
 Readiness = Callable[[], str | None]
 
@@ -59,9 +55,12 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
         await enter(LinkServer(core, rules).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
-        sessions = Sessions(core)
+        limits = settings.grpc
+        sessions = Sessions(core, Age(limits.connection_age_s, limits.connection_grace_s))
         await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
-        await enter(_grpc(f"{settings.bind}:{settings.grpc_port}", [PublicApi(core, sessions).handler()]))
+        health = HealthApi(readiness)
+        await enter(health.keep())
+        await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", PublicApi(core, sessions), health, limits))
         await enter(serve_rest(core, settings.bind, settings.http_port))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)
@@ -79,18 +78,6 @@ async def _drain(core: Core, leave_s: float) -> None:
         async with asyncio.timeout(DRAIN_S):
             await core.wait_quiet()
     log.info("gateway stops", extra={"calls": core.active})
-
-
-@contextlib.asynccontextmanager
-async def _grpc(address: str, handlers: Sequence[Any]) -> AsyncIterator[None]:
-    server = aio.server(options=SERVER_OPTIONS)
-    server.add_generic_rpc_handlers(tuple(handlers))
-    server.add_insecure_port(address)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(STOP_GRACE_S)
 
 
 @contextlib.asynccontextmanager

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from switchboard_gateway.core import Client, Core
@@ -24,6 +25,9 @@ log = logging.getLogger("switchboard.gateway.sessions")
 
 # A client takes it up at once, or is not able to
 TICKET_S: Final = 30.0
+# Of its age limit, a session is told between these shares: not all that came together go together
+SOONEST: Final = 0.7
+LATEST: Final = 0.85
 # Of clients that never came; the oldest give way
 MAX_TICKETS: Final = 10_000
 
@@ -48,11 +52,25 @@ class Tickets:
         return self._clock() <= self._given.pop(ticket, float("-inf"))
 
 
+@dataclass(frozen=True, slots=True)
+class Age:
+    """When a session is asked to begin anew, and what its calls may take after that. seconds 0: never."""
+
+    seconds: float = 0.0
+    grace_s: float = 0.0
+
+    def draw(self, rng: Callable[[], float]) -> float:
+        """When one session is told: earlier than its gRPC connection, whose age grpc spreads by a tenth."""
+        return self.seconds * (SOONEST + (LATEST - SOONEST) * rng())
+
+
 class Sessions:
     """Takes sessions. address: where clients find the socket; empty: nowhere, so they stay on gRPC."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, age: Age | None = None) -> None:
         self._core = core
+        self._age = age or Age()
+        self._ageing: dict[Peer, asyncio.TimerHandle] = {}
         self._tickets = Tickets(core.now)
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
@@ -110,10 +128,27 @@ class Sessions:
     def _came(self, peer: Peer) -> None:
         self._core.sessions.add(peer)
         self._count()
+        if self._age.seconds:
+            self._later(peer, self._age.draw(self._core.rng), self._is_old)
 
     def _went(self, peer: Peer) -> None:
         self._core.sessions.discard(peer)
         self._count()
+        timer = self._ageing.pop(peer, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _later(self, peer: Peer, delay_s: float, act: Callable[[Peer], None]) -> None:
+        self._ageing[peer] = asyncio.get_running_loop().call_later(delay_s, act, peer)
+
+    def _is_old(self, peer: Peer) -> None:
+        """Its client opens the next calls on a new session, at whichever replica; these end here."""
+        peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the session is old: begin anew")))
+        self._later(peer, self._age.grace_s, self._is_too_old)
+
+    def _is_too_old(self, peer: Peer) -> None:
+        if isinstance(peer, SocketPeer):  # grpc closes its connections itself
+            peer.end("the session was too old")
 
     def _count(self) -> None:
         self._core.metrics.sessions.set((), len(self._core.sessions))

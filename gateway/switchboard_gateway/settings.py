@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_identity.settings import IdentitySettings
 from switchboard_wire import names
 
@@ -24,6 +25,7 @@ class GatewaySettings:
     namespaces: those whose Agents are served; empty: all. zone: where this replica runs; empty: as the EndpointSlice of
     its pod, of UID `pod_uid`, says. session_port: of sessions that leave gRPC, 0 for any; reached_at: the IP address
     under which clients find it, empty when none is known. identity: TLS and tokens of the links.
+    grpc: what a client on grpc_port may cost.
     """
 
     namespace: str = "default"
@@ -41,6 +43,7 @@ class GatewaySettings:
     reached_at: str = ""
     ops_port: int = names.OPS_PORT
     identity: IdentitySettings = field(default_factory=IdentitySettings)
+    grpc: GrpcLimits = field(default_factory=GrpcLimits)
 
     @staticmethod
     def from_environment(environ: Mapping[str, str] = os.environ) -> "GatewaySettings":
@@ -65,6 +68,7 @@ class GatewaySettings:
             reached_at=environ.get(names.ENV_POD_IP) or _own(environ.get(ENV_BIND, "")),
             ops_port=_port(environ, names.ENV_OPS_PORT, names.OPS_PORT),
             identity=IdentitySettings.from_environment(environ),
+            grpc=GrpcLimits.from_environment(environ),
         )
 
 

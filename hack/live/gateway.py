@@ -125,6 +125,12 @@ class Rest:
         """POST `{"input": …}` to `agents/NAME` or `capabilities/NAME`."""
         return self.post(path, json.dumps({"input": given, **members}).encode(), key)
 
+    def publish(self, topic: str, given: object, *, source: str = "") -> Reply:
+        """POST `{"input": …}` to a topic."""
+        body = json.dumps({"input": given}).encode()
+        url = self.url(f"topics/{topic}/publish?source={urllib.parse.quote(source)}")
+        return self._exchange(urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}))
+
     def post(self, path: str, body: bytes, key: str = "") -> Reply:
         """POST a body as JSON, whatever it is."""
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
