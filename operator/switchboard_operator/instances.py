@@ -58,6 +58,14 @@ def count_instances(instances: Iterable[Instance]) -> dict[str, int]:
     return counts
 
 
+def activity_of(instances: Iterable[Instance]) -> str:
+    """Of the whole pool: Saturated when every instance that serves is, Busy when any has work, else Idle."""
+    seen = {instance.activity for instance in instances if instance.state in ("Up", "Degraded")}
+    if seen == {"Saturated"}:
+        return "Saturated"
+    return "Busy" if seen - {"Idle"} else "Idle"
+
+
 def tell_instances(instances: Sequence[Instance], told: Mapping[str, Any], now: str) -> list[dict[str, Any]]:
     """The bounded list for status; `since` stays as long as the state does."""
     before = {item["name"]: item for item in told.get("instances") or ()}

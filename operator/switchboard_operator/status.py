@@ -8,7 +8,7 @@ from switchboard_operator.binding import type_of
 from switchboard_operator.checks import Fault, unresolved
 from switchboard_operator.conditions import Claim, merge_conditions
 from switchboard_operator.desired import selector_of
-from switchboard_operator.instances import MAX_INSTANCES, Instance, count_instances, tell_instances
+from switchboard_operator.instances import MAX_INSTANCES, Instance, activity_of, count_instances, tell_instances
 from switchboard_operator.objects import DEPLOYMENT, Raw, Resource
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
 
@@ -31,6 +31,7 @@ def build_node_status(
         "selector": selector_of(node),
         "agents": len(snapshot.agents),
         "counts": count_instances(instances),
+        "activity": activity_of(instances),
         "instances": listed,
         "truncated": len(instances) > MAX_INSTANCES,
     }

@@ -249,6 +249,10 @@ class AgentNodeStatus(Model):
     )
     agents: Count = Field(default=0, description="Agents bound to the pool.")
     counts: InstanceCounts = Field(default=InstanceCounts(), description="Registered instances by state.")
+    activity: Activity = Field(
+        default="Idle",
+        description="Saturated when every instance that serves is; Busy when any has work; else Idle. Moves slowly.",
+    )
     instances: Annotated[tuple[Instance, ...], Unique(("name",))] = Field(
         default=(), description="Registered instances, the unhealthy and the newest first.", max_length=MAX_INSTANCES
     )

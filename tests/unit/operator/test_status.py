@@ -15,7 +15,7 @@ from operator_objects import (
 
 from switchboard_operator.checks import Fault
 from switchboard_operator.conditions import MAX_MESSAGE, Claim, merge_conditions
-from switchboard_operator.instances import Instance
+from switchboard_operator.instances import Instance, activity_of
 from switchboard_operator.objects import Resource
 from switchboard_operator.registry import HostedState
 from switchboard_operator.status import build_agent_status, build_node_status, patch_of
@@ -172,3 +172,20 @@ def test_conditions_of_others_stay_and_long_messages_are_cut() -> None:
 
 def test_a_member_that_is_no_more_is_taken_out() -> None:
     assert patch_of({"node": "a", "type": "t"}, {"type": "t"}) == {"node": None}
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ([], "Idle"),
+        (["Idle", "Idle"], "Idle"),
+        (["Idle", "Busy"], "Busy"),
+        (["Busy", "Saturated"], "Busy"),
+        (["Idle", "Saturated"], "Busy"),
+        (["Saturated", "Saturated"], "Saturated"),
+    ],
+)
+def test_a_pool_is_saturated_when_all_of_it_is_and_busy_when_any_is(seen: list[str], told: str) -> None:
+    instances = [Instance(make_pod(str(number)), "", "Up", activity, "", ()) for number, activity in enumerate(seen)]
+    gone = Instance(make_pod("gone"), "", "Down", "Saturated", "", ())
+    assert activity_of([*instances, gone]) == told
