@@ -19,10 +19,11 @@ from switchboard_operator.lease import Elector, NotLeading
 from switchboard_operator.listening import Pokes
 from switchboard_operator.metrics_api.serving import build_serving
 from switchboard_operator.objects import Resource
+from switchboard_operator.pacing import Key
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.querying import QueryService
-from switchboard_operator.reconciling import Key, Reconciler
+from switchboard_operator.reconciling import Reconciler
 from switchboard_operator.registry import Patience, Pool, Registry, state_of
 from switchboard_operator.registry_server import Board, RegistryService, serve_registry
 from switchboard_operator.replicas import idle_limit_s

@@ -4,12 +4,13 @@ Called in the watches' loop; everything that it does, it does in the operator's.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from switchboard_operator.binding import type_of
 from switchboard_operator.objects import CONFIG_MAP, Resource
-from switchboard_operator.reconciling import Key
+from switchboard_operator.pacing import Key
 from switchboard_operator.snapshot import Indexes, bound_agents, nodes_of
 from switchboard_operator.workqueue import WorkQueue
 from switchboard_wire import names
@@ -35,6 +36,8 @@ class Pokes:
         self._loop, self._queue = loop, queue
         self._assigned, self._known, self._synced = assigned, known, synced
         self._is_synced = False
+        self._named: deque[Key] = deque()
+        self._is_called = False
         # What of an object matters to others, as of its last event: most events change nothing of it
         self._node_marks: dict[Name, object] = {}
         self._agent_marks: dict[Name, tuple[object, tuple[str, ...]]] = {}
@@ -122,4 +125,14 @@ class Pokes:
             self._add(names.AGENT_NODE, meta.namespace, owner)
 
     def _add(self, kind: str, namespace: str, name: str) -> None:
-        self._loop.call_soon_threadsafe(self._queue.add, (kind, namespace, name))
+        """Name a key. Waking the other loop costs more than all else here, so it is woken once for many."""
+        self._named.append((kind, namespace, name))
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        # In this order: what is named from now on calls again
+        self._is_called = False
+        while self._named:
+            self._queue.add(self._named.popleft())

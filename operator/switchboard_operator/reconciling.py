@@ -12,6 +12,7 @@ from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.instances import Instance, instances_of, observe_instances
 from switchboard_operator.objects import DEPLOYMENT, Resource
+from switchboard_operator.pacing import Key, Pace, is_flip
 from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_news
@@ -32,11 +33,7 @@ from switchboard_operator.writing import Writer
 from switchboard_wire import names
 
 T = TypeVar("T")
-Key = tuple[str, str, str]  # kind, namespace, name
 
-# Between two status writes of one object; what happens in between goes into the second
-NODE_STATUS_S: Final = 2.0
-AGENT_STATUS_S: Final = 5.0
 # A fault may be mended where no watch looks: another owner's object, a policy, a quota
 RECHECK_S: Final = 15.0
 # The watch shows a write of ours within milliseconds; its event brings the key back anyway
@@ -68,7 +65,7 @@ class Reconciler:
     add: Callable[[Key, float], None]  # have it looked at in so many seconds
     utc_now: Callable[[], str]  # RFC 3339, seconds
     source: Source = Source.CUSTOM
-    _told: dict[Key, float] = field(default_factory=dict)
+    _pace: Pace = field(default_factory=Pace)
     _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
     _shrinking: dict[Key, float] = field(default_factory=dict)
@@ -96,11 +93,13 @@ class Reconciler:
         if self._hosting.get(key) != hosting:
             self._hosting[key] = hosting
             for agent in bound:
-                self.add((names.AGENT, namespace, agent), 0.0)
+                # One that may not be written yet need not be looked at: it would come back for each instance
+                agent_key = (names.AGENT, namespace, agent)
+                self.add(agent_key, max(0.0, self._pace.wait_s(agent_key, now, is_flip=True)))
         status = build_node_status(
             snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
         )
-        return await self._tell(key, node, status, NODE_STATUS_S) or (RECHECK_S if fault else None)
+        return await self._tell(key, node, status) or (RECHECK_S if fault else None)
 
     def _demand(self, snapshot: NodeSnapshot, instances: list[Instance], now: float) -> Demand:
         """The work for a pool that may sleep; it is looked at again when it may have been idle for long enough."""
@@ -176,7 +175,7 @@ class Reconciler:
             for node in snapshot.nodes
         }
         status = build_agent_status(snapshot, fault, instances, self.utc_now())
-        return await self._tell(key, agent, status, AGENT_STATUS_S) or (RECHECK_S if fault else None)
+        return await self._tell(key, agent, status) or (RECHECK_S if fault else None)
 
     async def _inline_node(self, snapshot: AgentSnapshot) -> Fault | None:
         """The Agent's own AgentNode, made and kept as the Agent says."""
@@ -198,16 +197,16 @@ class Reconciler:
             [Apply(names.AGENT_NODE, manifest, is_new=held is None)], agent, asyncio.get_running_loop().time()
         )
 
-    async def _tell(self, key: Key, held: Resource, status: dict[str, Any], pause_s: float) -> float | None:
-        """Write the status when it differs, the first time at once, then not more often than each `pause_s`."""
+    async def _tell(self, key: Key, held: Resource, status: dict[str, Any]) -> float | None:
+        """Write the status when it differs, the first time at once, then as often as the pace allows."""
         patch = patch_of(held.status, status)
         if patch is None:
             return None
         now = asyncio.get_running_loop().time()
-        wait = self._told.get(key, float("-inf")) + pause_s - now
+        wait = self._pace.wait_s(key, now, is_flip=is_flip(held.status, status))
         if wait > 0:
             return wait
-        self._told[key] = now
+        self._pace.wrote(key, now)
         await self.writer.patch_status(held.kind, held.meta.namespace, held.meta.name, patch)
         before = {condition["type"]: condition for condition in held.status.get("conditions") or ()}
         for condition in status["conditions"]:
@@ -227,7 +226,7 @@ class Reconciler:
                 raise Later(f"the write of {kind} {called} is not seen yet", ECHO_S)
 
     def _forget(self, key: Key) -> None:
-        self._told.pop(key, None)
+        self._pace.forget(key)
         self._hosting.pop(key, None)
         self._shrinking.pop(key, None)
         if self._rolling == (key[1], key[2]):

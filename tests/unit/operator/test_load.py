@@ -45,3 +45,14 @@ def test_a_heartbeat_carries_the_load_into_the_record() -> None:
     record = fold(record, Heartbeat(load=pb.Load(in_flight=3, queued=2)), 2.0)
     assert record.load is not None
     assert (record.load.in_flight, record.load.queued) == (3, 2)
+
+
+def test_what_is_hosted_is_read_anew_only_when_it_is_said_anew() -> None:
+    record = introduce(pb.Hello(namespace="ns", node="writers", instance="a", pod_uid="u"), 1.0)
+    loading = pb.Hosted(generation=1, agents=[pb.HostedAgent(name="a", state=pb.HOSTED_LOADING)])
+    ready = pb.Hosted(generation=1, agents=[pb.HostedAgent(name="a", state=pb.HOSTED_READY)])
+    first = fold(record, Heartbeat(hosted=loading), 2.0)
+    same = fold(first, Heartbeat(hosted=pb.Hosted.FromString(loading.SerializeToString())), 3.0)
+    assert same.agents is first.agents
+    assert fold(same, Heartbeat(), 4.0).agents is first.agents
+    assert [agent.state for agent in fold(same, Heartbeat(hosted=ready), 5.0).agents] == ["Ready"]
