@@ -85,6 +85,10 @@ MINUTES ?= 20
 soak: venv ## Load the message path for MINUTES (20): memory, its growth, processor time
 	$(PY) -m bench.soak --minutes $(MINUTES)
 
+.PHONY: bench-control-plane
+bench-control-plane: venv ## Thousands of agents and pods on a real API server (15 minutes on an idle machine; BENCH=--quick: 2)
+	PYTHONPATH=hack/cluster $(PY) -m bench.control_plane $(BENCH)
+
 .PHONY: simulate
 simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)
 	$(PY) -m bench.simulate

@@ -19,7 +19,14 @@ from pathlib import Path
 from devcluster import downloads
 from devcluster.commands import run
 from devcluster.faults import ClusterError, PreconditionUnmet
-from devcluster.settings import COREDNS_VERSION, GO_MODULE, KIND_VERSION, KUBERNETES_VERSION, Places
+from devcluster.settings import (
+    COREDNS_VERSION,
+    GO_MODULE,
+    KIND_VERSION,
+    KUBERNETES_VERSION,
+    KWOK_VERSION,
+    Places,
+)
 
 IN_ONE_FILE = (
     "etcd",
@@ -52,6 +59,7 @@ METRICS = Recipe("metrics-server", ("metrics-server",), ("sigs.k8s.io/metrics-se
 PAUSE = Recipe("pause", ("pause",), ("./pause",), 5)
 COREDNS = Recipe("CoreDNS", ("coredns",), (f"github.com/coredns/coredns@v{COREDNS_VERSION}",), 100, is_install=True)
 KIND = Recipe("kind", ("kind",), (f"sigs.k8s.io/kind@v{KIND_VERSION}",), 10, is_install=True)
+KWOK = Recipe("kwok", ("kwok",), (f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK_VERSION}",), 90, is_install=True)
 LOCAL_CLUSTER = (CONTROL_PLANE, HELM, METRICS, PAUSE, COREDNS)
 
 
@@ -85,6 +93,11 @@ def locate(places: Places, environment: Mapping[str, str]) -> Binaries:
     if given and not Path(given).is_dir():
         raise PreconditionUnmet(f"K8S_BIN_DIR={given} is no folder: name one, or unset it to build the programs")
     return Binaries(Path(given).resolve() if given else None, places.cache / "bin" / version_key())
+
+
+def locate_kwok(places: Places) -> Binaries:
+    """Return where kwok of this version is or will be; no cluster needs it, so it is not among their programs."""
+    return Binaries(None, places.cache / "bin" / f"kwok-{KWOK_VERSION}")
 
 
 def version_key() -> str:

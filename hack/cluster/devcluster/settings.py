@@ -15,6 +15,7 @@ HELM_VERSION = "4.3.1"
 COREDNS_VERSION = "1.15.0"
 METRICS_SERVER_VERSION = "0.9.0"
 KIND_VERSION = "0.33.0"
+KWOK_VERSION = "0.8.0"  # plays the nodes and pods of benchmarks
 
 # Rarely used parts of the private range, so that they meet neither a home network nor another cluster.
 POD_CIDR = "10.217.0.0/16"
