@@ -63,5 +63,8 @@ def _assignment(agent: Resource) -> Assignment:
         config = json.dumps(python.get("config") or {}, sort_keys=True)
         assignment.python.CopyFrom(PythonHandler(entry=python.get("entry", ""), config_json=config))
     elif http := handler.get("http"):
-        assignment.http.CopyFrom(HttpHandler(port=http.get("port", 0), path=http.get("path", "")))
+        health_path = http.get("healthPath") or ""
+        assignment.http.CopyFrom(
+            HttpHandler(port=http.get("port", 0), path=http.get("path", ""), health_path=health_path)
+        )
     return assignment

@@ -5,7 +5,6 @@ queues, relays and cancels its calls like any other's. Imported only when an HTT
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from typing import Final
 
 import aiohttp
 
-from switchboard_sidecar.http_mapping import error_of, request_headers, url_path
+from switchboard_sidecar.http_health import ADDRESS, watch
+from switchboard_sidecar.http_mapping import error_of, request_headers, response_headers, url_path
 from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue, SwitchboardError
@@ -23,20 +23,17 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.http")
 
-ADDRESS: Final = "127.0.0.1"
-PROBE_UNTIL_READY_S: Final = 0.25
-PROBE_S: Final = 2.0
 # Servers close idle connections after 5 s (uvicorn) or more; a request on one that is being closed is lost
 KEEPALIVE_S: Final = 2.0
 # A larger response is never held as a whole
 WHOLE_BYTES: Final = 1024 * 1024
 _EXCERPT_BYTES: Final = 512
 
-Answers = Callable[[str, Peer | None], None]
+Answers = Callable[[str, Peer | None, str], None]  # agent, where its calls go when it is well, else why it is not
 
 
 class HttpHosts:
-    """The HTTP agents of this instance. answers: told with each change of whether a port answers, and its peer."""
+    """The HTTP agents of this instance. answers: told with each change of whether a server is well."""
 
     def __init__(self, answers: Answers, namespace: str) -> None:
         self._answers = answers
@@ -55,7 +52,7 @@ class HttpHosts:
         wanted = {agent.name or agent.type: agent for agent in assignments.agents if agent.HasField("http")}
         for name in self._hosts.keys() - wanted.keys():
             self._hosts.pop(name).stop()
-            self._answers(name, None)
+            self._answers(name, None, "it is not assigned any more")
         for name, agent in wanted.items():
             host = self._hosts.get(name)
             if host is not None and host.assignment.http.port == agent.http.port:
@@ -63,7 +60,7 @@ class HttpHosts:
                 continue
             if host is not None:
                 host.stop()
-                self._answers(name, None)
+                self._answers(name, None, "it is not assigned any more")
             self._hosts[name] = HttpHost(agent, self._session, self._namespace)
             self._hosts[name].start(self._answers)
 
@@ -87,10 +84,17 @@ class HttpHost:
         self.peer, _ = local_pair(_Nobody(), self, label=f"port {assignment.http.port}")
 
     def start(self, answers: Answers) -> None:
-        self._probe = asyncio.create_task(self._watch_port(answers))
+        def tell(fault: str) -> None:
+            answers(self.assignment.name or self.assignment.type, None if fault else self.peer, fault)
+
+        self._probe = asyncio.create_task(watch(self._session, self._place, tell))
+
+    def _place(self) -> tuple[int, str]:
+        http = self.assignment.http
+        return http.port, http.health_path
 
     def stop(self) -> None:
-        """Look at the port no more."""
+        """Look at the server no more."""
         if self._probe is not None:
             self._probe.cancel()
 
@@ -149,16 +153,8 @@ class HttpHost:
                     excerpt = (await response.content.read(_EXCERPT_BYTES)).decode("utf-8", "replace")
                     raise SwitchboardError(error_of(response.status, response.headers, excerpt))
                 payload = await _answer(call, response)
-        await call.close(payload, processing_us=int((time.monotonic() - began) * 1e6))
-
-    async def _watch_port(self, answers: Answers) -> None:
-        was_open: bool | None = None
-        while True:
-            is_open = await _answers_at(self.assignment.http.port)
-            if is_open != was_open:
-                was_open = is_open
-                answers(self.assignment.name or self.assignment.type, self.peer if is_open else None)
-            await asyncio.sleep(PROBE_S if is_open else PROBE_UNTIL_READY_S)
+                told = response_headers(response.headers)
+        await call.close(payload, processing_us=int((time.monotonic() - began) * 1e6), headers=told)
 
 
 class _Nobody:
@@ -182,18 +178,6 @@ async def _answer(call: IncomingCall, response: aiohttp.ClientResponse) -> Paylo
     async for piece in response.content.iter_any():
         await call.send(piece, content_type)
     return Payload(b"", content_type)
-
-
-async def _answers_at(port: int) -> bool:
-    try:
-        async with asyncio.timeout(1):
-            _, writer = await asyncio.open_connection(ADDRESS, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 def _after_delivery(code: int, message: str) -> ErrorValue:

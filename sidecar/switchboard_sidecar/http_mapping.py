@@ -29,6 +29,13 @@ _RESERVED: Final = frozenset(
     {"host", "content-length", "content-type", "connection", "keep-alive", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "expect", "traceparent", "tracestate", "idempotency-key", "accept-encoding"}
 )
+# Of the connection or of the body, which is carried otherwise; of the server; and cookies, which are one client's alone
+_NOT_PASSED_BACK: Final = frozenset(
+    {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "content-length", "content-type"}
+    | {"date", "server", "set-cookie"}
+)
+# Far below a frame's bound, and more than any answer needs
+MAX_RESPONSE_HEADER_BYTES: Final = 8 * 1024
 _PREFIXES: Final = ("ce-", "switchboard-", "proxy-")
 
 
@@ -69,6 +76,26 @@ def request_headers(first: pb.Frame, assignment: pb.Assignment, namespace: str, 
     }
     headers |= {name: value for name, value in optional.items() if value}
     return {name: _encode(value) for name, value in headers.items()}
+
+
+def response_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a response that its caller gets: all but those of the connection, the body and the server.
+
+    headers: repeated names are joined by commas (RFC 9110 5.3). Names come in lower case, at most 8 KiB in all.
+    """
+    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+    found: dict[str, str] = {}
+    size = 0
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in _NOT_PASSED_BACK or lower in named or lower.startswith("proxy-") or not value.isprintable():
+            continue
+        joined = f"{found[lower]}, {value}" if lower in found else value
+        size += len(lower) + len(value.encode())
+        if size > MAX_RESPONSE_HEADER_BYTES:
+            break
+        found[lower] = joined
+    return found
 
 
 def error_of(status: int, headers: Mapping[str, str], excerpt: str) -> ErrorValue:

@@ -100,7 +100,8 @@ class Roster:
         self._said: pb.Hosted | None = None  # by the host, since it connected
         self._settled = False  # the host had loaded everything once since it connected
         self._refused: dict[str, pb.HostedAgent] = {}  # what code registers and may not, by name
-        self._answering: dict[str, Peer] = {}  # HTTP agents whose port answers
+        self._answering: dict[str, Peer] = {}  # HTTP agents whose server is well
+        self._unwell: dict[str, str] = {}  # why the others are not
 
     @property
     def generation(self) -> int:
@@ -128,10 +129,11 @@ class Roster:
             self.host, self._said, self._settled = None, None, False
             self._refresh()
 
-    def http_answers(self, name: str, peer: Peer | None) -> None:
-        """An HTTP agent's port answers, through `peer`; or it does not."""
+    def http_answers(self, name: str, peer: Peer | None, fault: str = "") -> None:
+        """An HTTP agent's server is well, and is called through `peer`; or it is not, and `fault` says why."""
         if peer is None:
             self._answering.pop(name, None)
+            self._unwell[name] = fault
         else:
             self._answering[name] = peer
         self._refresh()
@@ -162,7 +164,7 @@ class Roster:
             return "no assignments yet"
         waiting = sorted(e.name for e in self.by_name.values() if e.is_http and e.name not in self._answering)
         if waiting:
-            return f"nothing answers on the port of {waiting[0]}"
+            return f"{waiting[0]}: {self.by_name[waiting[0]].message}"
         if self._needs_host() and self.host is None:
             return "no host is connected"
         if self._needs_host() and not self._settled:
@@ -219,7 +221,8 @@ class Roster:
     def _judge_http(self, entry: Entry) -> None:
         peer = self._answering.get(entry.name)
         if peer is None:
-            entry.become(pb.HOSTED_LOADING, None, f"nothing answers on port {entry.assignment.http.port}")
+            why = self._unwell.get(entry.name) or f"nothing answers on port {entry.assignment.http.port}"
+            entry.become(pb.HOSTED_LOADING, None, why)
         else:
             entry.become(pb.HOSTED_READY, peer)
 

@@ -228,13 +228,15 @@ class FakeOperator:
             await self._server.stop(None)
 
     async def _connect(self, reports: AsyncIterator[registry_pb2.Report], context: Any) -> None:
-        sender = asyncio.ensure_future(self._send(context))
+        writing = asyncio.Lock()  # grpc takes one write at a time
+        sender = asyncio.ensure_future(self._send(context, writing))
         try:
             async for report in reports:
                 if report.HasField("hello"):
                     self.hellos.append(report.hello)
                     registered = registry_pb2.Registered(operator="op", heartbeat_interval_ms=self.interval_ms)
-                    await context.write(registry_pb2.Directive(registered=registered))
+                    async with writing:
+                        await context.write(registry_pb2.Directive(registered=registered))
                 if report.HasField("auth"):
                     self.tokens.append(report.auth.token)
                 if report.HasField("heartbeat"):
@@ -242,9 +244,11 @@ class FakeOperator:
         finally:
             sender.cancel()
 
-    async def _send(self, context: Any) -> None:
+    async def _send(self, context: Any, writing: asyncio.Lock) -> None:
         while True:
-            await context.write(await self.outbox.get())
+            directive = await self.outbox.get()
+            async with writing:
+                await context.write(directive)
 
 
 @dataclass

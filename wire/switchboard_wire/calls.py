@@ -5,7 +5,7 @@ Routers do not use these: they pass frames on. Both ends chunk large payloads an
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
 from switchboard_wire.credit import Consumed, CreditLine
@@ -275,7 +275,7 @@ class IncomingCall:
         """Send one piece of the answer; waits for credit. Does nothing once the call is over."""
         await self._sender.send(data, content_type=content_type)
 
-    async def close(self, payload: Payload, processing_us: int = 0) -> None:
+    async def close(self, payload: Payload, processing_us: int = 0, headers: Mapping[str, str] | None = None) -> None:
         """End the call with a result; what does not fit in one frame goes ahead as DATA."""
         data = payload.data
         if len(data) > MAX_DATA_BYTES:
@@ -294,6 +294,7 @@ class IncomingCall:
                 content_type=payload.content_type,
                 data_type=payload.data_type,
                 processing_us=processing_us,
+                headers=headers,
             )
         )
 

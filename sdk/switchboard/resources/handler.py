@@ -12,6 +12,7 @@ from switchboard_wire.names import OPS_PORT
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 # An absolute path of RFC 3986 without query and fragment; {agent} is where the agent's type goes.
 HTTP_PATH = r"^/([A-Za-z0-9._~!$&()*+,;=:@%/-]|\{agent\})*$"
+HEALTH_PATH = r"^/[A-Za-z0-9._~!$&()*+,;=:@%/-]*$"
 CAPABILITY = "^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$"
 TOPIC = "^[A-Za-z0-9_.:=-]+$"
 
@@ -45,11 +46,22 @@ class HttpHandler(Model):
         default="/agents/{agent}/execute", description="Where messages are posted; {agent} stands for the agent's type."
     )
 
+    health_path: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        default=None,
+        description="Path that answers GET with 2xx or 3xx while the server is well; the agent is ready only then. "
+        "Left out: it is ready while its port accepts connections.",
+    )
+
     rules = (
         Rule(
             f"self.path.matches(r'{HTTP_PATH}')",
             "handler.http.path must be an absolute path without query, like /execute; {agent} is its only placeholder",
             lambda handler: matches(HTTP_PATH, handler.path),
+        ),
+        Rule(
+            f"!has(self.healthPath) || self.healthPath.matches(r'{HEALTH_PATH}')",
+            "handler.http.healthPath must be an absolute path without query, like /healthz",
+            lambda handler: handler.health_path is None or matches(HEALTH_PATH, handler.health_path),
         ),
         Rule(
             f"self.port != {OPS_PORT}",

@@ -128,6 +128,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "an empty selector": (make_agent(nodeSelector={}), "nodeSelector is empty"),
     "In without values": (select(operator="In"), "In and NotIn need values"),
     "Exists with values": (select(operator="Exists", values=["a"]), "Exists and DoesNotExist take none"),
+    "a health path with a query": (
+        make_agent(handler={"http": {"port": 8000, "healthPath": "/healthz?deep=1"}}),
+        "handler.http.healthPath must be an absolute path without query",
+    ),
     "two handlers": (
         make_agent(handler={"python": {"entry": "app:run"}, "http": {"port": 8000}}),
         "handler: python and http exclude each other",

@@ -9,6 +9,7 @@ from sidecar_ends import FakeOperator, assignment, echo, running, staged, until
 
 from switchboard_wire.errors import NodeUnavailable, SwitchboardError
 from switchboard_wire.internal_v1 import registry_pb2
+from switchboard_wire.sockets import SocketPeer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
@@ -201,3 +202,20 @@ async def test_large_payloads_and_streams_pass_in_both_directions(tmp_path: Path
             call.half_close()
             assert (await call.result()).data == b"abc"
             assert sidecar.deliverer.busy == 0
+
+
+async def test_a_host_that_hangs_is_reported_not_ready_and_its_call_ends(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo"))
+        async with running(stage) as sidecar:
+            host = stage.attach(None)
+            await until(lambda: stage.gateway.ready == {"echo"})
+            call = stage.gateway.open("echo")
+            await until(lambda: host.opened)
+            assert isinstance(host.peer, SocketPeer)
+            host.peer.pause()  # nothing leaves it any more, not even a ping
+            with pytest.raises(SwitchboardError, match="silent for") as lost:
+                await call.result()
+            assert lost.value.error.delivered == pb.DELIVERED_MAYBE
+            await until(lambda: stage.gateway.ready == set())
+            assert sidecar.why_not_ready() == "no host is connected"

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from sidecar_ends import Stage, assignment, running, staged, until
 
+from switchboard_sidecar import http_health
 from switchboard_wire.calls import Payload, call_unary
 from switchboard_wire.errors import NodeUnavailable, Overloaded, PayloadTooLarge, ProcessingError, SwitchboardError
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -27,11 +28,13 @@ class UserServer:
         self.aborted = 0
         self.release = asyncio.Event()
         self.port = 0
+        self.health: int | None = 200  # None: the path hangs
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int = 0) -> None:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/agents/{agent}/execute", self._execute)
+        app.router.add_get("/healthz", self._health)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -43,6 +46,11 @@ class UserServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _health(self, _: web.Request) -> web.Response:
+        if self.health is None:
+            await self.release.wait()
+        return web.Response(status=self.health or 200)
 
     async def _execute(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -63,6 +71,8 @@ class UserServer:
             request.transport.close()
         elif what == "stream":
             return await self._stream(request)
+        elif what == "priced":
+            return web.Response(body=body, headers={"X-Cost": "3", "Set-Cookie": "id=1"})
         return web.Response(body=body, content_type="application/json")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -75,13 +85,14 @@ class UserServer:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, **fields: Any) -> AsyncIterator[tuple[Stage, UserServer]]:
+async def serving(folder: Path, health_path: str = "", **fields: Any) -> AsyncIterator[tuple[Stage, UserServer]]:
     """A sidecar with one HTTP agent `web`, ready."""
     server = UserServer()
     await server.start()
     try:
         async with staged(folder) as stage:
-            stage.assign(assignment("web", http=pb.HttpHandler(port=server.port), **fields), drain_ms=60_000)
+            http = pb.HttpHandler(port=server.port, health_path=health_path)
+            stage.assign(assignment("web", http=http, **fields), drain_ms=60_000)
             async with running(stage) as sidecar:
                 await until(lambda: stage.gateway.ready == {"web"})
                 assert sidecar.why_not_ready() is None
@@ -114,6 +125,29 @@ async def test_a_call_is_a_post_with_cloud_event_headers_and_its_response_the_an
             "traceparent": "00-1-2-01",
         }
         assert 0 < int(headers["switchboard-deadline-ms"]) <= 9000
+
+
+async def test_headers_of_the_response_come_back_with_the_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (stage, _):
+        assert dict((await stage.gateway.call("web", b"priced")).headers) == {"x-cost": "3"}
+
+
+@pytest.mark.parametrize("health", [500, None], ids=["the path answers an error", "the path hangs"])
+async def test_a_server_whose_health_path_fails_gets_no_calls_until_it_is_well(
+    tmp_path: Path, health: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_health, "PERIOD_S", 0.05)
+    monkeypatch.setattr(http_health, "PATIENCE_S", 0.2)
+    async with serving(tmp_path, health_path="/healthz") as (stage, server):
+        server.health = health
+        await until(lambda: stage.gateway.ready == set())
+        assert stage.sidecar is not None
+        assert "GET /healthz on port" in (stage.sidecar.why_not_ready() or "")
+        with pytest.raises(NodeUnavailable) as refused:
+            await stage.gateway.call("web", b"not now")
+        assert refused.value.error.delivered == pb.DELIVERED_NO
+        server.health = 204
+        await until(lambda: stage.gateway.ready == {"web"})
 
 
 async def test_large_payloads_pass_up_to_the_agents_limit(tmp_path: Path) -> None:
@@ -177,7 +211,7 @@ async def test_a_server_that_is_down_is_not_called_and_ready_when_it_is_back(tmp
         assert refused.value.error.delivered == pb.DELIVERED_NO
         await until(lambda: stage.gateway.ready == set())
         assert stage.sidecar is not None
-        assert stage.sidecar.why_not_ready() == "nothing answers on the port of web"
+        assert stage.sidecar.why_not_ready() == f"web: nothing answers on port {port}"
         server.release.clear()
         await server.start(port)
         await until(lambda: stage.gateway.ready == {"web"})

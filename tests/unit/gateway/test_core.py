@@ -196,6 +196,18 @@ async def test_a_failing_instance_is_left_alone_and_the_others_answer() -> None:
     assert core.metrics.circuits.values["default", "echo", "open"] == 1
 
 
+async def test_a_hung_instance_is_left_alone_once_calls_timed_out_there() -> None:
+    core = make_core(breaker=BreakerPolicy(consecutive_failures=3), strategy=Strategy.ROUND_ROBIN)
+    hung, _, _ = (FakeInstance(core, name, script) for name, script in (("a", silent), ("b", echo), ("c", echo)))
+    await turns()
+    for _ in range(9):  # a third of them to the one that accepts and never answers
+        with contextlib.suppress(SwitchboardError):
+            await request(core, opening(deadline_ms=20))
+    assert len(hung.opened) == 3
+    assert {(await request(core)).instance for _ in range(6)} == {"b", "c"}
+    assert len(hung.opened) == 3
+
+
 async def test_an_open_circuit_names_its_next_attempt() -> None:
     core = make_core(breaker=BreakerPolicy(1, 30, 1))
     FakeInstance(core, "only", silent)

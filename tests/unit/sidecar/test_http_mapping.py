@@ -6,9 +6,10 @@ from time import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 from sidecar_ends import assignment
 
-from switchboard_sidecar.http_mapping import error_of, request_headers, url_path
+from switchboard_sidecar.http_mapping import error_of, request_headers, response_headers, url_path
 from switchboard_wire.v1 import frames_pb2 as pb
 
 HTTP = assignment("web-v2", type="web", http=pb.HttpHandler(port=8000, path="/agents/{agent}/run"))
@@ -110,3 +111,32 @@ def test_retry_after_may_be_a_date() -> None:
     error = error_of(429, {"Retry-After": formatdate(time() + 20, usegmt=True)}, "")
     assert 15_000 < error.retry_after_ms <= 20_000
     assert error_of(429, {"Retry-After": formatdate(time() - 20, usegmt=True)}, "").retry_after_ms == 0
+
+
+def test_headers_of_the_response_go_back_but_for_those_of_connection_body_and_server() -> None:
+    headers: CIMultiDict[str] = CIMultiDict(
+        [
+            ("X-Cost", "3"),
+            ("ETag", '"v1"'),
+            ("Vary", "a"),
+            ("vary", "b"),
+            ("Connection", "keep-alive, X-Hop"),
+            ("X-Hop", "1"),
+            ("Keep-Alive", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Proxy-Authenticate", "x"),
+            ("Content-Type", "text/plain"),
+            ("Content-Length", "1"),
+            ("Date", "now"),
+            ("Server", "mine"),
+            ("Set-Cookie", "id=1"),
+            ("X-Strange", "line\u2028"),
+            ("X-Broken", "\udc80"),
+        ]
+    )
+    assert response_headers(headers) == {"x-cost": "3", "etag": '"v1"', "vary": "a, b"}
+
+
+def test_headers_of_the_response_are_bounded() -> None:
+    found = response_headers(CIMultiDict((f"x-{number}", "y" * 1000) for number in range(100)))
+    assert 6 < len(found) < 9

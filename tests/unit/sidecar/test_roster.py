@@ -41,7 +41,7 @@ http = assignment("web", http=pb.HttpHandler(port=8000))
         pytest.param([], None, id="no agent yet: nothing is missing"),
         pytest.param([assignment("a")], "no host is connected", id="a python agent needs its host"),
         pytest.param([assignment("a", registered=True)], "no host is connected", id="code of the host's as well"),
-        pytest.param([http], "nothing answers on the port of web", id="an http agent needs its port"),
+        pytest.param([http], "web: nothing answers on port 8000", id="an http agent needs its port"),
     ],
 )
 def test_readiness_without_a_host(agents: Sequence[pb.Assignment], expected: str | None) -> None:

@@ -926,18 +926,22 @@ class HttpHandler(_message.Message):
 
     PORT_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    HEALTH_PATH_FIELD_NUMBER: _builtins.int
     port: _builtins.int
     path: _builtins.str
     """may hold {agent}"""
+    health_path: _builtins.str
+    """answers GET with 2xx or 3xx while the server is well; empty: it is when its port accepts"""
     def __init__(
         self,
         *,
         port: _builtins.int = ...,
         path: _builtins.str = ...,
+        health_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "port", b"port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health_path", b"health_path", "path", b"path", "port", b"port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
