@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from live.outcomes import OK, WRONG, Outcome
@@ -21,6 +22,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 # Calls are due in bunches of what falls into this time: a timer for each would cost more than the call
 TICK_S = 0.004
+# Different words of errors that are told at the end
+MESSAGES_KEPT = 20
 
 
 class Witness:
@@ -51,6 +54,7 @@ class Sender:
     clients: list[Client]
     options: argparse.Namespace
     sent: int = 0
+    words: Counter[str] = field(default_factory=Counter)
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -81,9 +85,14 @@ class Sender:
                 code = WRONG
         except SwitchboardError as error:
             code = error.code
+            self._keep(error.message)
             delivered = pb.Delivered.Name(pb.Delivered.ValueType(error.error.delivered)).removeprefix("DELIVERED_")
         ended_s = time.monotonic()
         sys.stdout.write(Outcome(sent_s, ended_s - sent_s, sent_s - planned_s, code, delivered, instance).to_line())
+
+    def _keep(self, message: str) -> None:
+        if message in self.words or len(self.words) < MESSAGES_KEPT:
+            self.words[message] += 1
 
     def _call_options(self, number: int) -> CallOptions:
         given = self.options
@@ -109,7 +118,8 @@ async def work(options: argparse.Namespace) -> None:
         await sender.run(stopped)
         flushing.cancel()
         loop.remove_reader(sys.stdin.fileno())
-    print(json.dumps({"sent": sender.sent, "ended_again": witness.ended_again}), flush=True)
+    told = {"sent": sender.sent, "ended_again": witness.ended_again, "words": dict(sender.words.most_common())}
+    print(json.dumps(told), flush=True)
 
 
 async def flush() -> None:

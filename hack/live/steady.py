@@ -51,11 +51,14 @@ class Plan:
 
 @dataclass(slots=True)
 class Steady:
-    """A load that runs, then what became of it. sent and ended_again (calls that ended twice) are known at the end."""
+    """A load that runs, then what became of it. Known at the end: sent, ended_again (calls that ended twice), and words
+    (some messages of errors, with how many calls got them).
+    """
 
     output: TextIO
     sent: int = 0
     ended_again: int = 0
+    words: dict[str, int] = field(default_factory=dict)
     _ended: list[Outcome] = field(default_factory=list)
     _rest: str = ""
 
@@ -67,7 +70,7 @@ class Steady:
         for line in lines:
             if line.startswith("{"):
                 told = json.loads(line)
-                self.sent, self.ended_again = told["sent"], told["ended_again"]
+                self.sent, self.ended_again, self.words = told["sent"], told["ended_again"], told["words"]
             else:
                 self._ended.append(parse_line(line))
         return self._ended

@@ -92,4 +92,4 @@ def await_all_gone(journey, names: set[str]) -> None:
 
 def require_none_failed(pair) -> None:
     failed = pair.safe.figures().failed, pair.once.figures().failed
-    assert failed == ({}, {})
+    assert failed == ({}, {}), (pair.safe.words, pair.once.words)
