@@ -62,6 +62,12 @@ class SocketPeer(Peer):
         found = self.transport.get_extra_info("peername") if self.transport is not None else None
         return str(found[0]) if isinstance(found, tuple) else ""
 
+    @property
+    def is_flushed(self) -> bool:
+        """Whether the kernel has all that was sent; only then may the process end without losing any of it."""
+        waiting = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return not self._scheduled and not len(self.outbox) and not waiting
+
     def pause(self) -> None:
         """The socket is full; frames wait in the outbox."""
         self._writable = False

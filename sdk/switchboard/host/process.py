@@ -19,6 +19,7 @@ from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import name_of
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.peer import Peer
+from switchboard_wire.sockets import SocketPeer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.host")
@@ -27,6 +28,8 @@ log = logging.getLogger("switchboard.host")
 MAX_THREADS = 256
 # What in-flight messages are given at SIGTERM when the assignments say nothing
 DRAIN_S = 30.0
+# Calls that cross our GOAWAY are served, too: a sidecar without a processor for a while reads it late
+QUIET_S = 0.5
 ENV_MODULES = "SWITCHBOARD_MODULES"  # comma separated
 ENV_LOG_CALLS = "SWITCHBOARD_LOG_CALLS"  # 1: a log line per call, for development
 
@@ -102,15 +105,26 @@ class Host:
         log.info("stopping", extra={"in_flight": len(self._serving.tasks)})
         if self._connection.peer is not None:
             self._connection.peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the host stops")))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                await self._serve_the_rest()
         if self._serving.tasks:
-            _, late = await asyncio.wait(self._serving.tasks, timeout=self._drain_s)
-            if late:
-                log.warning("messages cut off", extra={"in_flight": len(late)})
+            log.warning("messages cut off", extra={"in_flight": len(self._serving.tasks)})
         peer = self._connection.peer
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):  # the last answers are on their way
-                while peer is not None and not peer.lost and len(peer.outbox):  # noqa: ASYNC110
+                while isinstance(peer, SocketPeer) and not peer.lost and not peer.is_flushed:  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
+
+    async def _serve_the_rest(self) -> None:
+        """Return when nothing is in flight and nothing has come for a while."""
+        loop = asyncio.get_running_loop()
+        quiet_since = loop.time()
+        while loop.time() - quiet_since < QUIET_S:
+            if self._serving.tasks:
+                await asyncio.wait(self._serving.tasks)
+                quiet_since = loop.time()
+            await asyncio.sleep(QUIET_S / 20)
 
     def _greeting(self) -> list[pb.Frame]:
         hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, hosted=self._deployment.hosted())

@@ -389,6 +389,23 @@ async def test_a_host_that_stops_finishes_what_it_has(slow: Any) -> None:
     await slow.sidecar.wait_for(lambda: not slow.sidecar.peers)
 
 
+async def test_a_call_that_crosses_the_goodbye_of_a_host_is_answered(slow: Any) -> None:
+    """A sidecar may have written it before it reads that the host stops."""
+    crossed: list[asyncio.Task[pb.Frame]] = []
+    on_control = slow.sidecar.on_control
+
+    def send_one_more(peer: Any, frame: pb.Frame) -> None:
+        on_control(peer, frame)
+        if frame.kind == pb.GOAWAY:
+            crossed.append(asyncio.create_task(slow.request("narrow")))
+
+    slow.sidecar.on_control = send_one_more
+    slow.stop.set()
+    await slow.sidecar.wait_for(lambda: bool(crossed) or not slow.sidecar.peers)
+    assert json.loads((await crossed[0]).data) >= 1
+    await slow.sidecar.wait_for(lambda: not slow.sidecar.peers)
+
+
 async def test_an_agent_keeps_to_its_concurrency(slow: Any) -> None:
     answers = await asyncio.gather(*(slow.request("narrow") for _ in range(20)))
     assert max(json.loads(answer.data) for answer in answers) == 2
