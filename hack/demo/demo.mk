@@ -22,5 +22,6 @@ test-long: installed ## Journeys that take long
 .PHONY: reliability
 reliability: installed ## The figures of docs/reliability.md, at 1,000 messages a second (10 minutes; use an idle machine)
 	@mkdir -p build/bench
-	RELIABILITY_RATE=$${RELIABILITY_RATE:-1000} RELIABILITY_OUT=build/bench/reliability.json $(PY) -m pytest -q -s tests/journeys -m reliability
-	@$(LIVE) live.figures_table build/bench/reliability.json docs/reliability.md
+	@status=0; RELIABILITY_RATE=$${RELIABILITY_RATE:-1000} RELIABILITY_OUT=build/bench/reliability.json \
+	  $(PY) -m pytest -q -s tests/journeys -m reliability || status=$$?; \
+	$(LIVE) live.figures_table build/bench/reliability.json docs/reliability.md; exit $$status
