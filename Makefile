@@ -79,6 +79,7 @@ bench: venv ## Benchmarks, each beside its baselines (10 minutes on an idle mach
 	$(PY) -m bench.latency $(BENCH)
 	$(PY) -m bench.shells $(BENCH)
 	$(PY) -m bench.faults $(BENCH)
+	@echo "python -m bench.record puts these tables into docs/performance.md"
 
 MINUTES ?= 20
 .PHONY: soak

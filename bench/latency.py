@@ -20,7 +20,7 @@ from bench.load import Task
 from bench.options import Options, read_options
 from bench.ours import DIRECT, SWITCHBOARD, SWITCHBOARD_TLS, direct_path, switchboard_path
 from bench.paths import Path, PathFailed, Sample, Unavailable, take_turns
-from bench.report import Row, publish, row_of, warn_if_busy
+from bench.report import Row, look_around, publish, row_of
 
 CONNECTIONS = 16
 PAYLOAD = 1024
@@ -81,8 +81,8 @@ def main() -> None:
     tasks = [Task(CONNECTIONS, PAYLOAD, options.seconds, rate) for rate in RATES]
     with contextlib.ExitStack() as stack:
         paths = open_paths(stack, options)
-        warn_if_busy()
-        publish("latency", rows_of(take_turns(paths, tasks, options.rounds), tasks))
+        busy = look_around()
+        publish("latency", rows_of(take_turns(paths, tasks, options.rounds), tasks), busy)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from functools import partial
 from bench.options import Options, read_options
 from bench.ours import SWITCHBOARD, direct_path, switchboard_path
 from bench.paths import take_turns
-from bench.report import Row, compare, publish, warn_if_busy
+from bench.report import Row, compare, look_around, publish
 
 
 def measure(options: Options, stream: bool) -> list[Row]:
@@ -22,9 +22,9 @@ def measure(options: Options, stream: bool) -> list[Row]:
 
 def main() -> None:
     options = read_options(__doc__, seconds=0.6)
-    warn_if_busy()
+    busy = look_around()
     rows = [row for shape in map(partial(measure, options), (False, True)) for row in shape]
-    publish("message_path", rows)
+    publish("message_path", rows, busy)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bench.options import read_options
 from bench.ours import Pod, run_gateway, run_instance
 from bench.paths import Path, Sample, take_turns
 from bench.processes import free_port, process, python, wait_for_port
-from bench.report import Row, compare, publish, warn_if_busy
+from bench.report import Row, compare, look_around, publish
 from switchboard import Client
 from switchboard_wire import names
 from switchboard_wire.v1 import gateway_pb2 as api
@@ -111,8 +111,8 @@ def main() -> None:
     options = read_options(__doc__, seconds=1.0, in_flight=IN_FLIGHT, payloads=(PAYLOAD,))
     with contextlib.ExitStack() as stack:
         paths = [*stack.enter_context(gateway_paths()), *stack.enter_context(bare_paths())]
-        warn_if_busy()
-        publish("shells", rows_of(take_turns(paths, options.tasks(), options.rounds)))
+        busy = look_around()
+        publish("shells", rows_of(take_turns(paths, options.tasks(), options.rounds)), busy)
 
 
 if __name__ == "__main__":

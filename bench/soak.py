@@ -14,7 +14,7 @@ from bench.load import Measured, Task
 from bench.ours import whole_path
 from bench.paths import Loader, loader
 from bench.processes import cpu_s, python, rss_mb
-from bench.report import Row, median_of, publish_table, warn_if_busy
+from bench.report import Row, look_around, median_of, publish_table
 
 RATE = 1000.0
 CONNECTIONS = 4
@@ -138,14 +138,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     minutes = parser.parse_args().minutes
-    warn_if_busy()
     with whole_path() as (gateway, pids):
         words = python("bench.loaders.switchboard", gateway.address, "--connections", str(CONNECTIONS))
         with loader(words) as load:  # its first calls are over, so idle means: after everything was imported
+            busy = look_around()
             watched = watch_idle(pids)
             steady, messages = soak(load, pids, minutes * 60, watched)
     rows = rows_of(watched, steady, messages)
-    publish_table("soak", rows, render_footprint(rows))
+    publish_table("soak", rows, render_footprint(rows), busy)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from bench.baselines.nginx.path import nginx_path
 from bench.options import Options, read_options
 from bench.ours import SWITCHBOARD, switchboard_path
 from bench.paths import Path, PathFailed, Unavailable, take_turns
-from bench.report import compare, publish, warn_if_busy
+from bench.report import compare, look_around, publish
 
 BASELINES: dict[str, Callable[[], AbstractContextManager[Path]]] = {
     "nats": nats_path,
@@ -46,8 +46,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         others = open_baselines(stack, options)
         ours = stack.enter_context(switchboard_path())
-        warn_if_busy()
-        publish("baselines", compare(take_turns([ours, *others], options.tasks(), options.rounds), SWITCHBOARD))
+        busy = look_around()
+        publish("baselines", compare(take_turns([ours, *others], options.tasks(), options.rounds), SWITCHBOARD), busy)
 
 
 if __name__ == "__main__":
