@@ -1,6 +1,6 @@
 """From an object to the keys under which the indexes keep it. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from switchboard_operator.binding import claim_of, node_named_by, type_of
@@ -39,33 +39,22 @@ Keys = Callable[[Raw], Mapping[Any, Any]]
 
 def _node(body: Raw) -> Mapping[Any, Any]:
     node = read_resource(names.AGENT_NODE, body)
-    return {(node.meta.namespace, node.meta.name): node}
-
-
-def _node_in(body: Raw) -> Mapping[Any, Any]:
-    node = read_resource(names.AGENT_NODE, body)
-    return {node.meta.namespace: node}
+    namespace, name = node.meta.namespace, node.meta.name
+    return {("nodes", (namespace, name)): node, ("nodes_in", namespace): node}
 
 
 def _agent(body: Raw) -> Mapping[Any, Any]:
     agent = read_resource(names.AGENT, body)
-    return {(agent.meta.namespace, agent.meta.name): agent}
-
-
-def _claim(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    return {(agent.meta.namespace, type_of(agent)): claim_of(agent)}
-
-
-def _agent_naming(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    node = node_named_by(agent)
-    return {(agent.meta.namespace, node): agent} if node else {}
-
-
-def _agent_selecting(body: Raw) -> Mapping[Any, Any]:
-    agent = read_resource(names.AGENT, body)
-    return {agent.meta.namespace: agent} if agent.spec.get("nodeSelector") is not None else {}
+    namespace = agent.meta.namespace
+    found: dict[Any, Any] = {
+        ("agents", (namespace, agent.meta.name)): agent,
+        ("claims", (namespace, type_of(agent))): claim_of(agent),
+    }
+    if node := node_named_by(agent):
+        found[("agents_naming", (namespace, node))] = agent
+    if agent.spec.get("nodeSelector") is not None:
+        found[("agents_selecting", namespace)] = agent
+    return found
 
 
 def _child(kind: str) -> Keys:
@@ -86,15 +75,31 @@ def _zones(body: Raw) -> Mapping[Any, Any]:
     return {(metadata["namespace"], (metadata.get("labels") or {}).get(names.NODE_LABEL, "")): read_zones(body)}
 
 
-# Name of the index, what is watched for it, and its keys
+# Name of the index, what is watched for it, and its keys. One for each kind of object: kopf takes longer to call an
+# indexer than that takes to read the object. Those of our own kinds hold several parts, named first in each key
 INDEXES: Final[tuple[tuple[str, Address, Keys], ...]] = (
-    ("nodes", NODES, _node),
-    ("nodes_in", NODES, _node_in),
-    ("agents", AGENTS, _agent),
-    ("claims", AGENTS, _claim),
-    ("agents_naming", AGENTS, _agent_naming),
-    ("agents_selecting", AGENTS, _agent_selecting),
+    ("of_nodes", NODES, _node),
+    ("of_agents", AGENTS, _agent),
     *((f"children_{kind}", address, _child(kind)) for kind, address in CHILDREN.items()),
     ("pods", PODS, _pod),
     ("zones", SLICES, _zones),
 )
+
+
+class Part(Mapping[Any, Any]):
+    """One part of an index, as an index of its own."""
+
+    def __init__(self, whole: Mapping[Any, Any], name: str) -> None:
+        self._whole, self._name = whole, name
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._whole[(self._name, key)]
+
+    def __contains__(self, key: object) -> bool:
+        return (self._name, key) in self._whole
+
+    def __iter__(self) -> Iterator[Any]:
+        return (key for name, key in self._whole if name == self._name)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -16,7 +16,7 @@ import kopf
 
 from switchboard_operator import metrics
 from switchboard_operator.executing import Later
-from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys
+from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
 from switchboard_operator.objects import Resource, read_pod, read_resource
 from switchboard_operator.snapshot import Indexes
 from switchboard_wire import names
@@ -186,12 +186,11 @@ class Watches:
 
     async def _begin(self, **kwargs: Any) -> None:
         self._indexes = Indexes(
-            nodes=kwargs["nodes"],
-            nodes_in=kwargs["nodes_in"],
-            agents=kwargs["agents"],
-            claims=kwargs["claims"],
-            agents_naming=kwargs["agents_naming"],
-            agents_selecting=kwargs["agents_selecting"],
+            **{part: Part(kwargs["of_nodes"], part) for part in ("nodes", "nodes_in")},
+            **{
+                part: Part(kwargs["of_agents"], part)
+                for part in ("agents", "claims", "agents_naming", "agents_selecting")
+            },
             children=_Union([kwargs[f"children_{kind}"] for kind in CHILDREN]),
             pods=kwargs["pods"],
             zones=kwargs["zones"],
