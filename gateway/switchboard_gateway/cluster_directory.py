@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from switchboard.resources import Agent, explain_faults
-from switchboard.resources.binding import bound_nodes, conflict_owners
+from switchboard_gateway.binding import claim_of, placement_of, winners
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import DEFAULT_WEIGHT
 from switchboard_identity.membership import SERVICE_LABEL, Membership, members_of
 from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
+from switchboard_routing.binding import Claim
 from switchboard_routing.policy import (
     AgentPolicy,
     BreakerPolicy,
@@ -51,15 +52,15 @@ class Declared:
         labels: dict[str, dict[str, dict[str, str]]] = defaultdict(dict)
         for (namespace, name), node in self.nodes.items():
             labels[namespace][name] = node["metadata"].get("labels") or {}
-        by_namespace: dict[str, list[tuple[Agent, str]]] = defaultdict(list)
+        by_namespace: dict[str, list[tuple[Agent, Claim]]] = defaultdict(list)
         for (namespace, _), manifest in self.agents.items():
             agent = _parse(manifest)
             if agent is not None:
-                by_namespace[namespace].append((agent, manifest["metadata"].get("creationTimestamp", "")))
+                by_namespace[namespace].append((agent, claim_of(agent, manifest["metadata"])))
         return [
-            _policy(agent, namespace, bound_nodes(agent, labels[namespace]))
+            _policy(agent, namespace, placement_of(agent).nodes(labels[namespace]))
             for namespace, agents in by_namespace.items()
-            for agent in _without_conflicts(agents)
+            for agent in winners(agents)
         ]
 
     def pods(self) -> dict[str, str]:
@@ -105,11 +106,6 @@ def _parse(manifest: Json) -> Agent | None:
         name = manifest["metadata"].get("name")
         log.warning("an Agent is not valid", extra={"agent": name, "faults": explain_faults(error)})
         return None
-
-
-def _without_conflicts(agents: list[tuple[Agent, str]]) -> Iterable[Agent]:
-    losers = conflict_owners(agents)
-    return (agent for agent, _ in agents if agent.metadata.name not in losers)
 
 
 def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:

@@ -1,19 +1,10 @@
-"""Which Agents run on which AgentNodes, and which Agent of one type and version wins."""
+"""Agents as they were read, as the values by which `switchboard_routing.binding` decides."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from switchboard_operator.objects import Raw, Resource
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Claim:
-    """An Agent's claim to be its type and version in its namespace; the least one wins, so the oldest."""
-
-    created: str
-    name: str
-    uid: str
-    version: str
+from switchboard_routing import binding
+from switchboard_routing.binding import Claim, Requirement, Selector
 
 
 def type_of(agent: Resource) -> str:
@@ -33,9 +24,7 @@ def claim_of(agent: Resource) -> Claim:
 
 def rival_of(agent: Resource, claims: Iterable[Claim]) -> Claim | None:
     """The older Agent of the same type and version, of those of its type and namespace; None when this one wins."""
-    own = claim_of(agent)
-    older = [claim for claim in claims if claim.version == own.version and claim < own and claim.uid != own.uid]
-    return min(older, default=None)
+    return binding.rival_of(claim_of(agent), claims)
 
 
 def node_named_by(agent: Resource) -> str:
@@ -46,25 +35,14 @@ def node_named_by(agent: Resource) -> str:
 
 
 def selects(selector: Raw, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches; an empty one matches nothing, as the CRD refuses it."""
-    wanted = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or ()
-    if not wanted and not expressions:
-        return False
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _holds(expression, labels) for expression in expressions
-    )
+    """Whether a label selector matches."""
+    return selector_of(selector).selects(labels)
 
 
-def _holds(expression: Raw, labels: Mapping[str, str]) -> bool:
-    key, values = expression["key"], expression.get("values") or ()
-    match expression["operator"]:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    return False
+def selector_of(selector: Raw) -> Selector:
+    """A label selector."""
+    requirements = [
+        Requirement(wanted["key"], wanted["operator"], tuple(wanted.get("values") or ()))
+        for wanted in selector.get("matchExpressions") or ()
+    ]
+    return Selector(tuple((selector.get("matchLabels") or {}).items()), tuple(requirements))

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from switchboard_operator.binding import Claim, node_named_by, rival_of, selects, type_of
+from switchboard_operator.binding import node_named_by, rival_of, selects, type_of
 from switchboard_operator.objects import Pod, Resource
+from switchboard_routing.binding import Claim
 
 # They go into a ConfigMap, which holds 1 MiB
 MAX_RESERVED: Final = 5000

@@ -21,7 +21,7 @@ SIDECAR, GATEWAY, OPERATOR = (
     "operator/switchboard_operator",
 )
 PACKAGES = {
-    "operator": (*COMMON, KUBE, IDENTITY, OPERATOR),
+    "operator": (*COMMON, ROUTING, KUBE, IDENTITY, OPERATOR),
     "gateway": (*COMMON, ROUTING, KUBE, IDENTITY, GATEWAY),
     "sidecar": (*COMMON, ROUTING, SIDECAR),
     "host": COMMON,

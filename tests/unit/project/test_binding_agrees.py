@@ -1,4 +1,4 @@
-"""Operator and gateway decide each for itself where an Agent runs and which Agent has a type; they must agree."""
+"""Operator and gateway decide by the same piece where an Agent runs and who has a type; they must read alike, too."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.resources import Agent, LabelSelector
-from switchboard.resources import binding as gateway
+from switchboard_gateway import binding as gateway
 from switchboard_operator import binding as operator
 from switchboard_operator.objects import read_resource
 
@@ -29,7 +29,8 @@ SELECTORS = st.fixed_dictionaries(
 
 @given(SELECTORS, LABELS)
 def test_a_selector_selects_the_same_for_both(selector: dict[str, Any], labels: dict[str, str]) -> None:
-    assert operator.selects(selector, labels) == gateway.selects(LabelSelector.from_wire(selector), labels)
+    assert operator.selector_of(selector) == gateway.selector_of(LabelSelector.from_wire(selector))
+    assert operator.selects(selector, labels) == gateway.selector_of(LabelSelector.from_wire(selector)).selects(labels)
 
 
 @st.composite
@@ -58,9 +59,7 @@ def agents(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @given(agents())
 def test_the_same_agents_lose_their_type(manifests: list[dict[str, Any]]) -> None:
-    models = [
-        (Agent.from_wire(manifest, prune=True), manifest["metadata"]["creationTimestamp"]) for manifest in manifests
-    ]
+    models = [Agent.from_wire(manifest, prune=True) for manifest in manifests]
     resources = [read_resource("Agent", manifest) for manifest in manifests]
     lost = set()
     for resource in resources:
@@ -69,4 +68,13 @@ def test_the_same_agents_lose_their_type(manifests: list[dict[str, Any]]) -> Non
         ]
         if operator.rival_of(resource, claims) is not None:
             lost.add(resource.meta.name)
-    assert lost == set(gateway.conflict_owners(models))
+    won = gateway.winners(zip(models, [operator.claim_of(resource) for resource in resources], strict=True))
+    assert lost == {agent.metadata.name for agent in models} - {agent.metadata.name for agent in won}
+
+
+@given(agents())
+def test_both_claim_the_same(manifests: list[dict[str, Any]]) -> None:
+    for manifest in manifests:
+        agent = Agent.from_wire(manifest, prune=True)
+        assert gateway.claim_of(agent, manifest["metadata"]) == operator.claim_of(read_resource("Agent", manifest))
+        assert gateway.placement_of(agent).node == operator.node_named_by(read_resource("Agent", manifest))
