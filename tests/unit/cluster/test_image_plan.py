@@ -44,6 +44,18 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("image", PACKAGES)
+def test_an_image_holds_every_package_of_ours_that_its_own_import(image: str) -> None:
+    held = {Path(package).name for package in PACKAGES[image]}
+    imported = {
+        found
+        for package in PACKAGES[image]
+        for file in (PROJECT / package).rglob("*.py")
+        for found in re.findall(r"^\s*(?:from|import) (switchboard\w*)", file.read_text(), re.MULTILINE)
+    }
+    assert imported <= held
+
+
 def test_an_edit_changes_the_tags_of_those_images_which_hold_it(project: Path) -> None:
     before = {plan.name: plan for plan in plan_images(project)}
     (project / "gateway/switchboard_gateway/__init__.py").write_text("# edited")
