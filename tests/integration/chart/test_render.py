@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from switchboard_gateway import grpc_limits
+from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_operator import authority_keeping, lease
 from switchboard_operator.metrics_api import documents
 from switchboard_operator.pod import Images, Surroundings, build_template
@@ -21,6 +23,7 @@ Rights = dict[tuple[str, str], frozenset[str]]
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE = "mesh-system"  # conftest.py renders into it
+GRPC = "SWITCHBOARD_GRPC_"  # of which the gateway's variables have their own test
 OPERATOR, GATEWAY = "switchboard-operator", "switchboard-gateway"
 
 EVERYTHING_ON = {
@@ -187,8 +190,20 @@ def test_the_gateway_s_environment(render: Render) -> None:
         names.ENV_WATCH_NAMESPACES: "",
         names.ENV_LOG_LEVEL: "info",
         names.ENV_LOG_FORMAT: "json",
+        **{name: value for name, value in environment(manifests, GATEWAY).items() if name.startswith(GRPC)},
         "MINE": "1",
     }
+
+
+def test_the_limits_of_the_gateway_s_grpc_port_are_those_of_its_own(render: Render) -> None:
+    usual = environment(render(), GATEWAY)
+    assert {name for name in usual if name.startswith(GRPC)} == {
+        value for name, value in vars(grpc_limits).items() if name.startswith("ENV_")
+    }
+    assert GrpcLimits.from_environment(usual) == GrpcLimits()
+    values = {"grpc": {"maxRequestBytes": 2000000, "maxConnectionAgeSeconds": 0, "reflection": True}}
+    changed = GrpcLimits.from_environment(environment(render(gateway=values), GATEWAY))
+    assert (changed.max_request_bytes, changed.connection_age_s, changed.reflection) == (2000000, 0, True)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ VALID = {
     "an operator that is stopped": {"operator": {"replicas": 0}},
     "a toleration": {"operator": {"tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]}},
     "a load balancer": {"gateway": {"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0/8"]}}},
+    "sessions that live for ever": {"gateway": {"grpc": {"maxConnectionAgeSeconds": 0, "reflection": True}}},
     "objects as map and as text": {"extraObjects": [{"kind": "ConfigMap"}, "kind: ConfigMap"]},
     "values of a parent chart": {"global": {"anything": 1}},
 }
@@ -34,6 +35,10 @@ VALID = {
 INVALID = {
     "a key that is not there": ({"operater": {}}, []),
     "a key that is not there, deep": ({"gateway": {"service": {"tpye": "NodePort"}}}, ["gateway", "service"]),
+    "requests smaller than a session's": (
+        {"gateway": {"grpc": {"maxRequestBytes": 1000}}},
+        ["gateway", "grpc", "maxRequestBytes"],
+    ),
     "replicas as text": ({"operator": {"replicas": "2"}}, ["operator", "replicas"]),
     "fewer replicas than none": ({"gateway": {"replicas": -1}}, ["gateway", "replicas"]),
     "a pull policy in lower case": ({"image": {"pullPolicy": "always"}}, ["image", "pullPolicy"]),
