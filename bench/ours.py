@@ -59,7 +59,6 @@ def run_gateway(environment: Mapping[str, str] | None = None) -> Iterator[Gatewa
         gateway.ENV_GRPC_PORT: str(grpc_port),
         gateway.ENV_HTTP_PORT: str(http_port),
         gateway.ENV_LINKS_PORT: str(links_port),
-        gateway.ENV_SESSION_PORT: "0",
         "SWITCHBOARD_SESSION_PORT": "0",
     }
     with process(python("switchboard_gateway"), COMMON | ports | dict(environment or {})) as pid:

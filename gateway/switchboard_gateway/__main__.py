@@ -17,6 +17,9 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_DIRECTORY    kubernetes, or announced: every agent that hosts announce
   SWITCHBOARD_WATCH_NAMESPACES  namespaces whose Agents are served, comma separated (all)
   SWITCHBOARD_REGISTRIES   host:port whose every address is an operator, which is told of calls that wait
+  SWITCHBOARD_GATEWAYS     host:port whose every address is another replica, comma separated
+  SWITCHBOARD_POD_IP       of this replica, so that of two replicas one dials
+  SWITCHBOARD_SESSION_AGENTS  whether clients' sessions may host agents, true or false (true)
   SWITCHBOARD_BIND         address to listen on (0.0.0.0)
   SWITCHBOARD_GRPC_PORT    gRPC for clients (7400)
   SWITCHBOARD_SESSION_PORT sessions of the SDK that leave gRPC (7401)

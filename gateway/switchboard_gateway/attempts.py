@@ -133,7 +133,8 @@ class Attempts:
         self._leave(instance, SUCCESS)
         instance.answered(self._core.now() - self._sent)
         frame.call = self._number
-        frame.instance = instance.name
+        if not instance.is_relay:  # the gateway that relayed it has said who answered
+            frame.instance = instance.name
         self._client.send(frame)
         self._end("OK")
 

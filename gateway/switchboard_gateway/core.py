@@ -9,11 +9,20 @@ import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from switchboard_gateway.asking import AskRegistry, nobody_to_ask
+from switchboard_gateway.attached import Attached
 from switchboard_gateway.cold_starts import ColdStarts
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.fan_out import FanOut
 from switchboard_gateway.hold import Hold
-from switchboard_gateway.instances import DEFAULT_WEIGHT, Instance, Route, Table, announced_policies, is_bound
+from switchboard_gateway.instances import (
+    ATTACHED,
+    DEFAULT_WEIGHT,
+    Instance,
+    Route,
+    Table,
+    announced_policies,
+    is_bound,
+)
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.registered import Registered
 from switchboard_gateway.routed_call import RoutedCall
@@ -37,10 +46,18 @@ class Core:
     """Routes calls between clients and instances.
 
     announced: take every agent that a host announces (no Kubernetes); otherwise only what the directory declares.
-    zone: where this gateway runs; instances of the same zone are preferred.
+    zone: where this gateway runs; instances of the same zone are preferred. hosts_sessions: sessions may host agents.
     """
 
-    def __init__(self, namespace: str, metrics: GatewayMetrics, *, announced: bool = False, zone: str = "") -> None:
+    def __init__(
+        self,
+        namespace: str,
+        metrics: GatewayMetrics,
+        *,
+        announced: bool = False,
+        zone: str = "",
+        hosts_sessions: bool = True,
+    ) -> None:
         self.namespace = namespace
         self.metrics = metrics
         self.deadlines = Deadlines()
@@ -48,6 +65,8 @@ class Core:
         self.now = asyncio.get_running_loop().time  # looked up once: three calls of it per message
         self.table = Table(self.rng, self._circuit_changed)
         self.table.zone = zone
+        self.hosts_sessions = hosts_sessions
+        self.attached = Attached(self, Table(self.rng, self._circuit_changed))
         self.fan_out = FanOut(self)
         self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
         self.cold_starts = ColdStarts(metrics.cold_starts)
@@ -110,13 +129,16 @@ class Core:
         instance.latency_s = self._usual_latency(instance)
         instance.adjust(instance.joined)
         self.table.instances[id(instance.peer)] = instance
-        self.metrics.links.set((), len(self.table.instances))
+        self._count_links()
         self.instances_changed()
 
     def remove_instance(self, instance: Instance) -> None:
         if self.table.instances.pop(id(instance.peer), None) is not None:
-            self.metrics.links.set((), len(self.table.instances))
+            self._count_links()
             self.instances_changed()
+
+    def _count_links(self) -> None:
+        self.metrics.links.set((), sum(not instance.is_attached for instance in self.table.instances.values()))
 
     def _usual_latency(self, newcomer: Instance) -> float:
         """What the others of its AgentNode need: of a newcomer nothing is known, which must not look like speed."""
@@ -133,6 +155,11 @@ class Core:
             self._rebuild()
         else:
             self.table.refresh()
+        self.release()
+
+    def rebuild(self) -> None:
+        """What sessions and peers host has changed."""
+        self._rebuild()
         self.release()
 
     def set_directory(self, policies: Iterable[AgentPolicy]) -> None:
@@ -199,13 +226,15 @@ class Core:
         policies = [*self._declared, *self._registered.policies(self._declared)]
         if self._announced:
             known = {(policy.namespace, policy.name) for policy in policies}
-            seen = announced_policies(self.table.instances.values())
+            seen = announced_policies(i for i in self.table.instances.values() if not i.is_attached)
             policies += [policy for policy in seen if (policy.namespace, policy.name) not in known]
             # Agents that were here before keep their place while their host restarts, so that calls are held
-            gone = [p for p in self.table.declared.policies() if (p.namespace, p.name) not in known | _names(seen)]
-            policies += gone
+            here = known | _names(seen)
+            before = [p for p in self.table.declared.policies() if p.nodes != ATTACHED]
+            policies += [p for p in before if (p.namespace, p.name) not in here]
+        policies += self.attached.policies(policies)
         self.table.rebuild(build_directory(policies))
-        known_routes = set(self.table.routes.values())
+        known_routes = {*self.table.routes.values(), *self.attached.routes}
         for route in self.held.routes():
             while route not in known_routes and (call := self.held.take(route)) is not None:
                 call.orphan()
@@ -213,7 +242,7 @@ class Core:
     def say_goodbye(self, reason: str) -> None:
         """Ask clients and instances to open their next calls elsewhere; calls that are open go on."""
         self.leaving = True
-        links = [instance.peer for instance in self.table.instances.values()]
+        links = [instance.peer for instance in self.table.instances.values() if instance.peer not in self.sessions]
         for peer in [*self.sessions, *links]:
             peer.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason=reason)))
 

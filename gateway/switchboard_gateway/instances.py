@@ -20,6 +20,8 @@ LATENCY_DECAY = 0.1
 LATENCY_FADE = 0.9
 # Of AgentNodes that do not say
 DEFAULT_WEIGHT = 100
+# AgentNodes of agents that clients' sessions host: none, so that no sidecar can claim one of them
+ATTACHED = frozenset({""})
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +30,7 @@ class Instance:
 
     principal: its SPIFFE id, where tokens are checked.
     hosted: agents that are ready, by name; all_hosted: with those that load or failed. base_weight: its AgentNode's.
+    is_attached: no sidecar but a client's session, or, a relay, another gateway, whose sessions host the agents.
     capacity, free, full and weight follow from the rest: see `adjust` and switchboard_routing.balance.Candidate.
     """
 
@@ -41,6 +44,8 @@ class Instance:
     concurrency: int = 16
     queue: int = 100
     base_weight: int = DEFAULT_WEIGHT
+    is_attached: bool = False
+    is_relay: bool = False
     joined: float = 0.0
     in_flight: int = 0
     latency_s: float = 0.0
@@ -149,10 +154,12 @@ class Table:
 
 def is_bound(policy: AgentPolicy, instance: Instance) -> bool:
     """Whether the Agent is placed on the instance's AgentNode: an instance may say that it hosts anything."""
+    if instance.is_attached or policy.nodes == ATTACHED:
+        return instance.is_attached and policy.nodes == ATTACHED
     return policy.nodes is None or instance.node in policy.nodes
 
 
-def announced_policies(instances: Iterable[Instance]) -> list[AgentPolicy]:
+def announced_policies(instances: Iterable[Instance], nodes: frozenset[str] | None = None) -> list[AgentPolicy]:
     """Policies of agents that only their hosts know: one per namespace and name, with every default."""
     found: dict[tuple[str, str], AgentPolicy] = {}
     for instance in instances:
@@ -164,6 +171,7 @@ def announced_policies(instances: Iterable[Instance]) -> list[AgentPolicy]:
                 type=agent.type,
                 version=agent.version,
                 description=agent.description,
+                nodes=nodes,
                 capabilities=capabilities,
             )
     return list(found.values())

@@ -1,6 +1,7 @@
 """The gateway's end of the links: instances come, announce what they host, call and go."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Final
 
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
+from switchboard_gateway.peers import MAX_PEERS, PeerLink, Peers
 from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.serving import ReloadingContext
 from switchboard_wire.errors import ErrorValue, close_with
@@ -37,13 +39,20 @@ class LinkRules:
 
 
 class Link:
-    """The events of one sidecar's peer. Where tokens are asked for, it counts only once its HELLO was let in."""
+    """The events of one sidecar's peer. Where tokens are asked for, it counts only once its HELLO was let in.
 
-    __slots__ = ("_admission", "_core", "_refused", "_rules", "_task", "_waiting", "instance")
+    peers: what a link turns over to once it was let in as another gateway; None: no gateway is a peer.
+    """
 
-    def __init__(self, core: Core, rules: LinkRules | None = None) -> None:
+    __slots__ = (
+        "_admission", "_core", "_peers", "_refused", "_replica", "_rules", "_task", "_waiting", "instance"
+    )  # fmt: skip
+
+    def __init__(self, core: Core, rules: LinkRules | None = None, peers: Peers | None = None) -> None:
         self._core = core
         self._rules = rules or LinkRules()
+        self._peers = peers
+        self._replica: PeerLink | None = None
         self.instance: Instance | None = None
         self._admission: Admission | None = None
         self._task: asyncio.Task[None] | None = None
@@ -52,6 +61,9 @@ class Link:
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         """An agent calls: it acts in its own namespace, under a type that its instance hosts."""
+        if self._replica is not None:
+            self._replica.on_open(peer, frame)
+            return
         instance = self.instance
         if instance is None:
             peer.send(close_with(frame.call, ErrorValue(pb.UNAUTHENTICATED, "a link says HELLO before it calls")))
@@ -73,10 +85,12 @@ class Link:
                 self._waiting += [frame] if kind != pb.PING else []
             else:
                 self._refuse(peer, "it says too much before it is let in")
-        elif kind == pb.HELLO:
-            self._hello(peer, frame.hello)
         elif kind == pb.AUTH:
             self._auth(peer, frame.auth.token)
+        elif self._replica is not None:
+            self._replica.on_control(peer, frame)
+        elif kind == pb.HELLO:
+            self._hello(peer, frame.hello)
         elif self.instance is not None:
             self._told(self.instance, frame)
 
@@ -155,8 +169,15 @@ class Link:
             log.info("instance left", extra={"instance": self.instance.name, "calls": len(peer.calls)})
             self._core.remove_instance(self.instance)
             self.instance = None
+        if self._replica is not None:
+            self._replica.on_lost(peer)
 
     def _join(self, peer: Peer, hello: pb.Hello) -> None:
+        if hello.gateway and self._peers is not None:
+            self._replica = PeerLink(self._peers)
+            peer.send(pb.Frame(kind=pb.HELLO, hello=self._peers.hello()))
+            self._replica.on_control(peer, pb.Frame(kind=pb.HELLO, hello=hello))
+            return
         admission = self._admission
         member = admission.member if admission is not None else None
         instance = Instance(
@@ -175,6 +196,8 @@ class Link:
         # Not before: what it calls from now on is served
         greeting = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=self._rules.name)
         peer.send(pb.Frame(kind=pb.HELLO, hello=greeting))
+        if self._peers is not None and self._peers.addresses:
+            peer.send(peers_frame(self._peers))
         extra = {"instance": instance.name, "node": instance.node, "principal": instance.principal}
         log.info("instance joined", extra={name: text for name, text in extra.items() if text})
         self._core.add_instance(instance)
@@ -195,13 +218,27 @@ def source_of(peer: Peer) -> str:
     return peer.remote if isinstance(peer, SocketPeer) else ""
 
 
-class LinkServer:
-    """Takes links."""
+def peers_frame(peers: Peers) -> pb.Frame:
+    """Where the other replicas are, for sidecars."""
+    return pb.Frame(kind=pb.PEERS, peers=pb.Peers(addresses=sorted(peers.addresses.values())[:MAX_PEERS]))
 
-    def __init__(self, core: Core, rules: LinkRules) -> None:
+
+def _tell_addresses(core: Core, peers: Peers) -> None:
+    for instance in core.table.instances.values():
+        if not instance.is_attached:
+            instance.peer.send(peers_frame(peers))
+
+
+class LinkServer:
+    """Takes links, of sidecars and of other gateways."""
+
+    def __init__(self, core: Core, rules: LinkRules, peers: Peers | None = None) -> None:
         self._core = core
         self._rules = rules
+        self._peers = peers
         self._tasks: set[asyncio.Task[None]] = set()
+        if peers is not None:
+            peers.told = functools.partial(_tell_addresses, core, peers)
 
     @asynccontextmanager
     async def serve(self, host: str, port: int) -> AsyncIterator[int]:
@@ -222,7 +259,7 @@ class LinkServer:
         task = asyncio.ensure_future(self._run(peer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return Link(self._core, self._rules)
+        return Link(self._core, self._rules, self._peers)
 
     @staticmethod
     async def _run(peer: SocketPeer) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from switchboard_gateway.core import Core
-from switchboard_gateway.instances import Instance, Route, Table, is_bound
+from switchboard_gateway.instances import ATTACHED, Instance, Route, Table, is_bound
 from switchboard_gateway.selection import unknown_type
 from switchboard_routing.breaker import State
 from switchboard_wire.errors import failure
@@ -94,7 +94,7 @@ def _list(route: Route, placed: Iterable[Placed]) -> Listed:
         version=policy.version,
         description=policy.description,
         capabilities=[capability.name for capability in policy.capabilities],
-        nodes=sorted(policy.nodes or nodes),
+        nodes=sorted((policy.nodes or nodes) - ATTACHED),
         instances_ready=len(route.instances),
         strategy=policy.strategy.value,
         state=state_of(route, placed),
@@ -166,7 +166,7 @@ def _describe_agent(core: Core, route: Route, placed: Iterable[Placed]) -> api.A
             api.CapabilityDescription(name=found.name, version=found.version, description=found.description)
             for found in policy.capabilities
         ],
-        nodes=sorted(policy.nodes or {instance.node for instance in route.instances}),
+        nodes=sorted((policy.nodes or {instance.node for instance in route.instances}) - ATTACHED),
         instances_ready=len(route.instances),
         state=state_of(route, placed),
         weight=policy.weight,

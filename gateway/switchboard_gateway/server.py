@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from switchboard_gateway.grpc_server import serve_grpc
 from switchboard_gateway.health import HealthApi
 from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
+from switchboard_gateway.peers import Peers, Self
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.registry_streams import tell_operators
 from switchboard_gateway.rest import serve_rest
@@ -20,6 +22,7 @@ from switchboard_identity.identities import Gate
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.settings import IdentitySettings
 from switchboard_runtime.ops import OpsRoutes, serve_ops
+from switchboard_wire.security import Dialling
 
 log = logging.getLogger("switchboard.gateway")
 
@@ -43,7 +46,14 @@ class Inside:
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close."""
-    core = Core(settings.namespace, GatewayMetrics.create(), announced=settings.announced, zone=settings.zone)
+    core = Core(
+        settings.namespace,
+        GatewayMetrics.create(),
+        announced=settings.announced,
+        zone=settings.zone,
+        hosts_sessions=settings.session_agents,
+    )
+    peers = Peers(core, _self(settings), settings.gateways, _peers_dialling(settings.identity))
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         inside = await enter(_directory(core, settings))
@@ -53,7 +63,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
         rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
-        await enter(LinkServer(core, rules).serve(settings.bind, settings.links_port))
+        await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
         limits = settings.grpc
         sessions = Sessions(core, Age(limits.connection_age_s, limits.connection_grace_s))
@@ -62,10 +72,33 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(health.keep())
         await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", PublicApi(core, sessions), health, limits))
         await enter(serve_rest(core, settings.bind, settings.http_port))
+        await enter(_dialling(peers))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)
         await stop.wait()
         await _drain(core, leave_s=0.0 if settings.announced else LEAVE_S)
+
+
+def _self(settings: GatewaySettings) -> Self:
+    host = f"[{settings.pod_ip}]" if ":" in settings.pod_ip else settings.pod_ip
+    address = f"{host}:{settings.links_port}" if host else ""
+    return Self(settings.instance, settings.pod_uid or secrets.token_hex(8), address)
+
+
+def _peers_dialling(identity: IdentitySettings) -> Dialling:
+    folder = identity.tls_folder
+    return Dialling((folder / "ca.crt").read_bytes if folder is not None else None, identity.token_path)
+
+
+@contextlib.asynccontextmanager
+async def _dialling(peers: Peers) -> AsyncIterator[None]:
+    """Keep links with the other replicas while open."""
+    dialling = asyncio.create_task(peers.run())
+    try:
+        yield
+    finally:
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
 
 
 async def _drain(core: Core, leave_s: float) -> None:

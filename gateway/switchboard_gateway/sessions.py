@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from switchboard_gateway.core import Client, Core
+from switchboard_gateway.core import Core
+from switchboard_gateway.session_events import Session
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.names import SESSION_SERVICE
 from switchboard_wire.peer import Peer, PeerEvents
@@ -123,7 +124,7 @@ class Sessions:
         log.debug("session ended", extra={"from": peer.label, "reason": reason})
 
     def _events(self) -> PeerEvents:
-        return Client(self._core, self._core.namespace)
+        return Session(self._core, self._core.namespace)
 
     def _came(self, peer: Peer) -> None:
         self._core.sessions.add(peer)

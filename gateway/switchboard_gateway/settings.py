@@ -15,6 +15,7 @@ ENV_HTTP_PORT = "SWITCHBOARD_HTTP_PORT"
 ENV_LINKS_PORT = "SWITCHBOARD_LINKS_PORT"
 ENV_SESSION_PORT = "SWITCHBOARD_SESSION_PORT"
 ENV_ZONE = "SWITCHBOARD_ZONE"
+ENV_SESSION_AGENTS = "SWITCHBOARD_SESSION_AGENTS"  # true (the default) or false
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class GatewaySettings:
     registries: host:port whose every address is an operator; empty: none.
     namespaces: those whose Agents are served; empty: all. zone: where this replica runs; empty: as the EndpointSlice of
     its pod, of UID `pod_uid`, says. session_port: of sessions that leave gRPC, 0 for any; reached_at: the IP address
-    under which clients find it, empty when none is known. identity: TLS and tokens of the links.
+    under which clients find it, empty when none is known. identity: TLS and tokens of the links. gateways: host:port
+    whose every address is a peer; pod_ip: this replica's own. session_agents: clients' sessions may host agents.
     grpc: what a client on grpc_port may cost.
     """
 
@@ -35,6 +37,9 @@ class GatewaySettings:
     announced: bool = False
     namespaces: tuple[str, ...] = ()
     registries: str = ""
+    gateways: tuple[str, ...] = ()
+    pod_ip: str = ""
+    session_agents: bool = True
     bind: str = "0.0.0.0"
     grpc_port: int = names.GATEWAY_GRPC_PORT
     http_port: int = names.GATEWAY_HTTP_PORT
@@ -51,15 +56,20 @@ class GatewaySettings:
         directory = environ.get(ENV_DIRECTORY, "kubernetes")
         if directory not in ("kubernetes", "announced"):
             raise ValueError(f"{ENV_DIRECTORY} is {directory!r}: say kubernetes or announced")
-        watched = environ.get(names.ENV_WATCH_NAMESPACES, "")
+        session_agents = environ.get(ENV_SESSION_AGENTS) or "true"
+        if session_agents not in ("true", "false"):
+            raise ValueError(f"{ENV_SESSION_AGENTS} is {session_agents!r}: say true or false")
         return GatewaySettings(
             namespace=environ.get(names.ENV_NAMESPACE, "default"),
             instance=environ.get(names.ENV_INSTANCE, "gateway"),
             pod_uid=environ.get(names.ENV_POD_UID, ""),
             zone=environ.get(ENV_ZONE, ""),
             announced=directory == "announced",
-            namespaces=tuple(name.strip() for name in watched.split(",") if name.strip()),
+            namespaces=_list(environ, names.ENV_WATCH_NAMESPACES),
             registries=environ.get(names.ENV_REGISTRIES, ""),
+            gateways=_list(environ, names.ENV_GATEWAYS),
+            pod_ip=environ.get(names.ENV_POD_IP, ""),
+            session_agents=session_agents == "true",
             bind=environ.get(ENV_BIND, "0.0.0.0"),
             grpc_port=_port(environ, ENV_GRPC_PORT, names.GATEWAY_GRPC_PORT),
             http_port=_port(environ, ENV_HTTP_PORT, names.GATEWAY_HTTP_PORT),
@@ -70,6 +80,10 @@ class GatewaySettings:
             identity=IdentitySettings.from_environment(environ),
             grpc=GrpcLimits.from_environment(environ),
         )
+
+
+def _list(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in environ.get(name, "").split(",") if item.strip())
 
 
 def _own(bind: str) -> str:

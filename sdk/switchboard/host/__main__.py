@@ -1,13 +1,15 @@
 """`python -m switchboard.host`: the entry point of the host image."""
 
 import argparse
+import functools
 import sys
 
 from switchboard.host.process import run_host
 from switchboard_runtime.process import run_component
 
-HELP = """Run a host: the process that holds agents, beside a sidecar. To run agents on
-this machine use `switchboard dev`. A host is configured by the environment:
+HELP = """Run a host: the process that holds agents, beside a sidecar; or, with
+--gateway, wherever a gateway can be reached. To run agents without a cluster
+use `switchboard dev`. A host is configured by the environment:
 
   SWITCHBOARD_SOCKET      the sidecar's socket (/run/switchboard/host.sock)
   SWITCHBOARD_CODE        folder of the code, on sys.path (/agents)
@@ -20,12 +22,18 @@ this machine use `switchboard dev`. A host is configured by the environment:
 
 
 def main(arguments: list[str]) -> None:
-    """Run until SIGTERM; an argument is a mistake."""
+    """Run until SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m switchboard.host", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(arguments)
-    run_component("host", run_host)
+    parser.add_argument(
+        "--gateway",
+        default="",
+        metavar="HOST:PORT",
+        help="attach the agents of SWITCHBOARD_MODULES to this gateway's gRPC port, without a sidecar",
+    )
+    given = parser.parse_args(arguments)
+    run_component("host", functools.partial(run_host, gateway=given.gateway))
 
 
 if __name__ == "__main__":

@@ -4,19 +4,20 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from switchboard.connection import Connection
+from switchboard.connection import UNIX, Connection
 from switchboard.host.deployment import Deployment, HostSettings
 from switchboard.host.load import HostLoad
 from switchboard.host.serving import Ended, Serving
 from switchboard_wire import names
 from switchboard_wire.deadlines import Deadlines
-from switchboard_wire.errors import name_of
+from switchboard_wire.errors import ErrorValue, name_of
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.peer import Peer
 from switchboard_wire.sockets import SocketPeer
@@ -30,6 +31,9 @@ MAX_THREADS = 256
 DRAIN_S = 30.0
 # Calls that cross our GOAWAY are served, too: a sidecar without a processor for a while reads it late
 QUIET_S = 0.5
+# What a host takes at once that a gateway's session has brought, and beyond that; then it refuses
+ATTACHED_CONCURRENCY = 64
+ATTACHED_QUEUE = 192
 ENV_MODULES = "SWITCHBOARD_MODULES"  # comma separated
 ENV_LOG_CALLS = "SWITCHBOARD_LOG_CALLS"  # 1: a log line per call, for development
 
@@ -42,16 +46,26 @@ def read_settings(environ: Mapping[str, str]) -> HostSettings:
 
 
 class Host:
-    """The process's events and its work on assignments."""
+    """The process's events and its work on assignments.
+
+    address: unix:PATH of a sidecar, which assigns agents; or host:port of a gateway, through which the registered
+    agents of the settings' modules are reachable while this process runs.
+    """
 
     def __init__(self, address: str, settings: HostSettings) -> None:
         load = HostLoad(time.monotonic)
-        self._connection = Connection(address, names.ATTACH_SERVICE, self, self._greeting, load=load)
-        self._serving = Serving(_log_call if settings.logs_calls else None)
+        self._is_attached = not address.startswith(UNIX)
+        method = names.SESSION_METHOD if self._is_attached else names.ATTACH_SERVICE
+        self._connection = Connection(address, method, self, self._greeting, load=load)
+        # A sidecar keeps the AgentNode's limits; before a gateway's session nobody but we do
+        most = ATTACHED_CONCURRENCY + ATTACHED_QUEUE if self._is_attached else None
+        self._serving = Serving(_log_call if settings.logs_calls else None, most)
         self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="handler")
         self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)
         self._assigned: asyncio.Queue[pb.Assignments] = asyncio.Queue()
         self._drain_s = DRAIN_S
+        if self._is_attached:
+            self._assigned.put_nowait(pb.Assignments(dynamic=True))
 
     # Events of the stream
 
@@ -59,8 +73,11 @@ class Host:
         self._serving.open(peer, frame)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
-        if frame.kind == pb.ASSIGN:
+        if frame.kind == pb.ASSIGN and not self._is_attached:
             self._assigned.put_nowait(frame.assignments)
+        elif frame.kind == pb.CLOSE:
+            error = ErrorValue.from_wire(frame.error)
+            log.error("the gateway refuses", extra={"code": name_of(error.code), "reason": error.message})
 
     def on_lost(self, peer: Peer) -> None:
         """Its calls were cancelled one by one; the agents stay loaded."""
@@ -128,6 +145,9 @@ class Host:
 
     def _greeting(self) -> list[pb.Frame]:
         hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, hosted=self._deployment.hosted())
+        if self._is_attached:
+            hello.instance = platform.node()
+            hello.capacity.concurrency, hello.capacity.queue = ATTACHED_CONCURRENCY, ATTACHED_QUEUE
         return [pb.Frame(kind=pb.HELLO, hello=hello)]
 
     def _on_change(self) -> None:
@@ -150,10 +170,10 @@ def _log_call(ended: Ended) -> None:
     log.info("call", extra=fields)
 
 
-async def run_host(stop: asyncio.Event) -> None:
-    """Run the host as the environment says until `stop` is set."""
+async def run_host(stop: asyncio.Event, gateway: str = "") -> None:
+    """Run the host as the environment says until `stop` is set. gateway: host:port to attach to, without a sidecar."""
     settings = read_settings(os.environ)
     sys.path.insert(0, str(settings.code))
-    socket = os.environ.get(names.ENV_SOCKET, names.SOCKET_PATH)
-    log.info("host starts", extra={"socket": socket, "code": str(settings.code)})
-    await Host(f"unix:{socket}", settings).run(stop)
+    address = gateway or f"{UNIX}{os.environ.get(names.ENV_SOCKET, names.SOCKET_PATH)}"
+    log.info("host starts", extra={"address": address, "code": str(settings.code)})
+    await Host(address, settings).run(stop)

@@ -37,10 +37,14 @@ class Ended:
 
 
 class Serving:
-    """Gives each call to its agent in a task of its own. on_end: hears of every call, of use while developing."""
+    """Gives each call to its agent in a task of its own. on_end: hears of every call, of use while developing.
 
-    def __init__(self, on_end: Callable[[Ended], None] | None = None) -> None:
+    most: calls at once; more are refused. None: whoever sends them keeps to a limit.
+    """
+
+    def __init__(self, on_end: Callable[[Ended], None] | None = None, most: int | None = None) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
+        self._most = most
         self._on_end = on_end
         self._by_name: Mapping[str, HostedAgent] = {}
         self._by_type: Mapping[str, HostedAgent] = {}
@@ -57,6 +61,10 @@ class Serving:
         if agent is None:
             message = f"{opened.agent or opened.target.type!r} is not hosted here"
             peer.send(close_with(frame.call, ErrorValue(pb.AGENT_OFFLINE, message)))
+            return
+        if self._most is not None and len(self.tasks) >= self._most:
+            error = ErrorValue(pb.OVERLOADED, f"{self._most} messages are in this host", retry_after_ms=100)
+            peer.send(close_with(frame.call, error))
             return
         handler = agent.loaded.handler_for(opened.method)
         if handler is None:

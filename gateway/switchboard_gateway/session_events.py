@@ -1,0 +1,117 @@
+"""A client's session: it calls, and it may host agents, which are then reachable through every replica."""
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from switchboard_gateway.attached import MAX_HOSTING_SESSIONS, MAX_SESSION_AGENTS, check_hosted
+from switchboard_gateway.instances import Instance
+from switchboard_wire.errors import SwitchboardError, close_with, failure, name_of
+from switchboard_wire.peer import Peer
+from switchboard_wire.v1 import frames_pb2 as pb
+
+if TYPE_CHECKING:
+    from switchboard_gateway.core import Core
+
+log = logging.getLogger("switchboard.gateway.sessions")
+
+# What a session may say that it takes at once; more says nothing to the balancer
+MAX_CONCURRENCY = 10_000
+MAX_INSTANCE_LENGTH = 253
+
+
+class Session:
+    """The events of one client's session. A list of agents at fault is refused whole, by a CLOSE of call 0."""
+
+    __slots__ = ("_core", "_instance", "_namespace")
+
+    def __init__(self, core: "Core", namespace: str) -> None:
+        self._core = core
+        self._namespace = namespace
+        self._instance: Instance | None = None
+
+    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
+        opened = frame.open
+        source, instance = opened.source, self._instance
+        if instance is not None and source.type and source.type in instance.types:
+            source.namespace = self._namespace
+        else:
+            opened.ClearField("source")  # a client is nobody's agent, whatever it says
+        if opened.chain and (instance is None or not instance.in_flight):
+            opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
+        self._core.open_call(peer, frame, self._namespace)
+
+    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        kind = frame.kind
+        try:
+            if kind == pb.HELLO and (frame.hello.hosted.agents or self._instance is not None):
+                self._hello(peer, frame.hello)
+            elif kind == pb.HOSTED:
+                self._host(peer, frame.hosted)
+            elif self._instance is None:
+                return
+            elif kind == pb.PING and frame.ping.HasField("load"):
+                self._instance.reported(frame.ping.load, self._core.now())
+            elif kind == pb.GOAWAY:
+                self._instance.draining = True
+                self._core.attached.refresh()
+                self._core.instances_changed()
+                self._core.attached.changed()
+        except SwitchboardError as error:
+            log.info("a session may not host", extra={"code": name_of(error.error.code), "reason": error.message[:200]})
+            peer.send(close_with(0, error.error))
+
+    def on_lost(self, peer: Peer) -> None:
+        """Its calls were cancelled one by one; the agents that it hosted are known for a while yet."""
+        if self._instance is not None:
+            log.info("a host left", extra={"instance": self._instance.name, "calls": self._instance.in_flight})
+            self._core.attached.remove(self._instance)
+            self._instance = None
+
+    def _hello(self, peer: Peer, hello: pb.Hello) -> None:
+        if hello.namespace not in ("", self._namespace):
+            message = f"a session hosts agents in namespace {self._namespace!r} alone, not in {hello.namespace[:80]!r}"
+            raise failure(pb.PERMISSION_DENIED, message)
+        self._host(peer, hello.hosted, hello)
+
+    def _host(self, peer: Peer, hosted: pb.Hosted, hello: pb.Hello | None = None) -> None:
+        attached = self._core.attached
+        agents = check_hosted(hosted.agents, MAX_SESSION_AGENTS)
+        instance = self._instance
+        if instance is None:
+            if not agents:
+                return
+            instance = self._new_instance(peer, hello)
+        if hello is not None and hello.HasField("capacity"):
+            instance.concurrency = min(max(1, hello.capacity.concurrency), MAX_CONCURRENCY)
+            instance.queue = min(hello.capacity.queue, MAX_CONCURRENCY)
+            instance.adjust(self._core.now())
+        if agents == instance.all_hosted:
+            return
+        instance.all_hosted = agents
+        instance.hosted = frozenset(agent.name for agent in agents if agent.state == pb.HOSTED_READY)
+        if self._instance is None:
+            self._instance = instance
+            log.info("a host joined", extra={"instance": instance.name, "agents": len(agents)})
+            attached.add(instance)
+        else:
+            attached.refresh()
+            self._core.instances_changed()
+            attached.changed()
+
+    def _new_instance(self, peer: Peer, hello: pb.Hello | None) -> Instance:
+        if not self._core.hosts_sessions:
+            raise failure(pb.PERMISSION_DENIED, "this gateway takes no agents from sessions")
+        if len(self._core.attached.sessions) >= MAX_HOSTING_SESSIONS:
+            raise failure(pb.OVERLOADED, f"{MAX_HOSTING_SESSIONS} sessions host agents here", retry_after_ms=1000)
+        name = hello.instance if hello is not None else ""
+        if len(name) > MAX_INSTANCE_LENGTH or not name.isprintable():
+            raise failure(pb.VALIDATION_FAILED, f"instance: at most {MAX_INSTANCE_LENGTH} printable characters")
+        peer.label = f"session {name or peer.label}"
+        return Instance(
+            peer=peer,
+            namespace=self._namespace,
+            node="",
+            name=f"session/{name or secrets.token_hex(6)}",
+            is_attached=True,
+        )
