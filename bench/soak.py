@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.load import Measured, Task
-from bench.ours import whole_path
+from bench.ours import Gateway, whole_path
 from bench.paths import Loader, loader
 from bench.processes import cpu_s, python, rss_mb
 from bench.report import Row, look_around, median_of, publish_table
@@ -134,16 +134,22 @@ def render_footprint(rows: Sequence[FootprintRow]) -> str:
     return "\n".join(lines) + f"\n\nThe path at {path.per_s:,.0f}/s: {figures}."
 
 
+def words_of(gateway: Gateway) -> list[str]:
+    """The command that loads the path."""
+    return python("bench.loaders.switchboard", gateway.address, "--connections", str(CONNECTIONS))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     minutes = parser.parse_args().minutes
-    with whole_path() as (gateway, pids):
-        words = python("bench.loaders.switchboard", gateway.address, "--connections", str(CONNECTIONS))
-        with loader(words) as load:  # its first calls are over, so idle means: after everything was imported
-            busy = look_around()
-            watched = watch_idle(pids)
-            steady, messages = soak(load, pids, minutes * 60, watched)
+    with whole_path() as (gateway, pids), loader(words_of(gateway)):
+        pass  # leaves every module compiled
+    # The loader's first calls are over when it is there, so idle means: after everything was imported
+    with whole_path() as (gateway, pids), loader(words_of(gateway)) as load:
+        busy = look_around()
+        watched = watch_idle(pids)
+        steady, messages = soak(load, pids, minutes * 60, watched)
     rows = rows_of(watched, steady, messages)
     publish_table("soak", rows, render_footprint(rows), busy)
 
