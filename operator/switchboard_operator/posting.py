@@ -1,5 +1,6 @@
 """Events for people, on transitions alone: `kubectl describe` and `kubectl events` show them."""
 
+import datetime
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from switchboard_wire import names
 log = logging.getLogger(__name__)
 
 MAX_NOTE: Final = 1024
+# A condition that is False since then has never been anything else: status is first written at once
+BEGINNING_S: Final = 10.0
 # A False for these reasons is a beginning, or what the user asked for
 _WAITS: Final = frozenset({"Creating", "RollingOut", "NoReadyInstance", "InstancesNotReady"})
 _QUIET: Final = _WAITS | {"Complete", "Paused", "NotAccepted", "Unresolved"}
@@ -26,6 +29,24 @@ def is_news(before: Mapping[str, Any] | None, condition: Mapping[str, Any]) -> b
     if before["status"] != condition["status"]:
         return True
     return trouble and before.get("reason") != condition["reason"]
+
+
+def is_beginning(agent: Resource, before: Mapping[str, Any] | None, condition: Mapping[str, Any]) -> bool:
+    """Whether an Agent is ready for the first time, as was to be expected: its condition says so, and of thousands that
+    come at once nobody reads as many Events."""
+    if agent.kind != names.AGENT or before is None or (before["status"], condition["status"]) != ("False", "True"):
+        return False
+    if before.get("reason") not in _WAITS:
+        return False
+    since, created = (_seconds(text) for text in (before.get("lastTransitionTime", ""), agent.meta.created))
+    return since is not None and created is not None and since - created <= BEGINNING_S
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 def event_of(regarding: Resource, condition: Mapping[str, Any], utc_now: str, identity: str) -> dict[str, Any]:

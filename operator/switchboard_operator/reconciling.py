@@ -15,7 +15,7 @@ from switchboard_operator.objects import DEPLOYMENT, Resource
 from switchboard_operator.pacing import Key, Pace, is_flip
 from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
-from switchboard_operator.posting import Poster, is_news
+from switchboard_operator.posting import Poster, is_beginning, is_news
 from switchboard_operator.registry import Registry
 from switchboard_operator.replicas import choose_replicas, idle_limit_s
 from switchboard_operator.signals import Source
@@ -210,7 +210,8 @@ class Reconciler:
         await self.writer.patch_status(held.kind, held.meta.namespace, held.meta.name, patch)
         before = {condition["type"]: condition for condition in held.status.get("conditions") or ()}
         for condition in status["conditions"]:
-            if is_news(before.get(condition["type"]), condition):
+            former = before.get(condition["type"])
+            if is_news(former, condition) and not is_beginning(held, former, condition):
                 await self.poster.tell(held, condition)
         return None
 

@@ -4,14 +4,15 @@ import asyncio
 import random
 
 import pytest
-from operator_objects import CONTEXT, NOW, make_node, make_snapshot
+from operator_objects import CONTEXT, NOW, make_meta, make_node, make_snapshot
 
 from switchboard_kube import AGENT_NODES, LEASES, SERVICE_ACCOUNTS, Json, Unavailable
 from switchboard_kube.testing import FakeKube
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting, may_take, sight
+from switchboard_operator.objects import Resource
 from switchboard_operator.plan import Apply, plan_node
-from switchboard_operator.posting import event_of, is_news
+from switchboard_operator.posting import event_of, is_beginning, is_news
 from switchboard_operator.workqueue import WorkQueue
 from switchboard_operator.writing import REMEMBERED_S, Writer
 
@@ -223,6 +224,24 @@ def told(kind: str, status: str, reason: str) -> Json:
 )
 def test_what_is_news(before: Json | None, after: Json, news: bool) -> None:
     assert is_news(before, after) == news
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "since", "beginning"),
+    [
+        pytest.param("Agent", "NoReadyInstance", "2026-11-01T00:00:01Z", True, id="an Agent that has just been made"),
+        pytest.param("Agent", "NoReadyInstance", "2026-11-02T00:00:00Z", False, id="one that was ready before"),
+        pytest.param("Agent", "HandlerFailed", "2026-11-01T00:00:01Z", False, id="one that was in trouble"),
+        pytest.param("Agent", "NoReadyInstance", "", False, id="one whose times are unreadable"),
+        pytest.param("AgentNode", "Creating", "2026-11-01T00:00:01Z", False, id="pools are few enough to be told of"),
+    ],
+)
+def test_of_an_agent_s_first_readiness_no_event_tells(kind: str, reason: str, since: str, beginning: bool) -> None:
+    made = Resource(kind, make_meta("a"), {}, {}, {})
+    before = {"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": since}
+    assert is_beginning(made, before, {"type": "Ready", "status": "True", "reason": "Serving"}) is beginning
+    assert not is_beginning(made, None, {"type": "Ready", "status": "True", "reason": "Serving"})
+    assert not is_beginning(made, before, before)
 
 
 async def test_a_cancellation_that_comes_with_a_change_is_not_lost(queue: WorkQueue[str]) -> None:
