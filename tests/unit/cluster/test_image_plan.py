@@ -96,3 +96,13 @@ def test_helm_gets_the_images_that_it_deploys(project: Path) -> None:
 def test_an_outdated_image_goes_by_all_its_names() -> None:
     digests = {"x:old": "sha256:1", "sha256:id-old": "sha256:1", "x:new": "sha256:2", "sha256:id-new": "sha256:2"}
     assert find_outdated(digests, ["x:new", "x:never-built"]) == ["sha256:id-old", "x:old"]
+
+
+@pytest.mark.parametrize("image", PACKAGES)
+def test_an_image_holds_every_package_of_ours_that_its_modules_import(image: str) -> None:
+    held = {package.rpartition("/")[2] for package in PACKAGES[image]}
+    imported: set[str] = set()
+    for package in PACKAGES[image]:
+        for file in (PROJECT / package).rglob("*.py"):
+            imported |= set(re.findall(r"^\s*(?:from|import) (switchboard\w*)", file.read_text(), re.MULTILINE))
+    assert imported - held == set()
