@@ -21,7 +21,7 @@ from switchboard_wire import names
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import PROTOCOL, REGISTRY_CHANNEL_OPTIONS
-from switchboard_wire.streams import open_channel
+from switchboard_wire.security import PLAIN, Dialling, NoTrustYet
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
@@ -32,6 +32,8 @@ _EOF: Any = aio.EOF  # type: ignore[attr-defined]
 FIRST_INTERVAL_S: Final = 2.0
 # An operator answers from memory
 QUERY_S: Final = 2.0
+# kubelet renews a projected token at four fifths of its life, never less than two minutes before its end
+TOKEN_POLL_S: Final = 30.0
 # So that replicas started together drift apart
 JITTER: Final = 0.1
 
@@ -40,13 +42,14 @@ JITTER: Final = 0.1
 async def tell_operators(core: Core, settings: GatewaySettings) -> AsyncIterator[None]:
     """Tell every replica of the operator what calls there are, while open."""
 
+    dialling = settings.identity.dialling()
+
     def hello() -> pb.Hello:
-        return pb.Hello(
-            protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=settings.instance, pod_uid=settings.pod_uid
-        )
+        name, uid, token = settings.instance, settings.pod_uid, dialling.token()
+        return pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL, gateway=name, pod_uid=uid, token=token)
 
     rng = Random()
-    streams = RegistryStreams(core, hello, rng)
+    streams = RegistryStreams(core, hello, rng, dialling)
     targets = [settings.registries] if settings.registries and not settings.announced else []
     dialing = asyncio.create_task(Dialer(targets, streams.connect, rng).run())
     try:
@@ -59,8 +62,8 @@ async def tell_operators(core: Core, settings: GatewaySettings) -> AsyncIterator
 class RegistryStreams:
     """All streams to operators. hello: who this replica is, with a fresh token."""
 
-    def __init__(self, core: Core, hello: Callable[[], pb.Hello], rng: Random) -> None:
-        self._core, self._hello, self._rng = core, hello, rng
+    def __init__(self, core: Core, hello: Callable[[], pb.Hello], rng: Random, dialling: Dialling = PLAIN) -> None:
+        self._core, self._hello, self._rng, self._dialling = core, hello, rng, dialling
         self._streams: set[_Stream] = set()
         core.on_first_held = self.poke
         core.ask_registry = self.query
@@ -82,13 +85,17 @@ class RegistryStreams:
 
     async def connect(self, address: str) -> bool:
         """Hold one stream until it breaks. True when the operator had taken it."""
-        channel: Any = open_channel(address, REGISTRY_CHANNEL_OPTIONS)
+        try:
+            channel: Any = self._dialling.open_channel(address, names.REGISTRY_SERVICE, REGISTRY_CHANNEL_OPTIONS)
+        except NoTrustYet as error:
+            log.info("registry not dialled", extra={"address": address, "reason": str(error)})
+            return False
         call = channel.stream_stream(
             names.REGISTRY_METHOD,
             request_serializer=registry_pb2.Report.SerializeToString,
             response_deserializer=registry_pb2.Directive.FromString,
         )()
-        stream = _Stream(channel, call, DemandMeter(self._core), self._rng)
+        stream = _Stream(channel, call, DemandMeter(self._core), self._rng, self._dialling.token)
         self._streams.add(stream)
         try:
             reason = await stream.run(self._hello())
@@ -104,18 +111,20 @@ class RegistryStreams:
 class _Stream:
     """One stream to one operator replica."""
 
-    def __init__(self, channel: Any, call: Any, meter: DemandMeter, rng: Random) -> None:
+    def __init__(self, channel: Any, call: Any, meter: DemandMeter, rng: Random, token: Callable[[], str]) -> None:
         self._query = channel.unary_unary(
             names.REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString
         )
-        self._call, self._meter, self._rng = call, meter, rng
+        self._call, self._meter, self._rng, self._token = call, meter, rng, token
         self._interval_s = FIRST_INTERVAL_S
         self.registered = False
         self.poked = asyncio.Event()
 
     async def ask(self, query: InstanceQuery) -> InstanceList:
         """The operator's answer. Raises AioRpcError."""
-        answer: InstanceList = await self._query(query, timeout=QUERY_S)
+        token = self._token()
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        answer: InstanceList = await self._query(query, timeout=QUERY_S, metadata=metadata)
         return answer
 
     async def run(self, hello: pb.Hello) -> str:
@@ -148,8 +157,15 @@ class _Stream:
 
     async def _write(self, hello: pb.Hello) -> None:
         await self._call.write(registry_pb2.Report(hello=hello))
+        shown, clock = hello.token, asyncio.get_running_loop().time
+        looked = clock()
         while True:
             self.poked.clear()
+            if shown and clock() - looked > TOKEN_POLL_S:
+                looked, token = clock(), self._token()
+                if token and token != shown:
+                    shown = token
+                    await self._call.write(registry_pb2.Report(auth=pb.Auth(token=token)))
             await self._call.write(registry_pb2.Report(demand=self._meter.read()))
             try:
                 async with asyncio.timeout(self._interval_s * self._rng.uniform(1 - JITTER, 1)):

@@ -57,6 +57,10 @@ class Gatekeeper:
         self._set_expiry(admission, claims)
         return admission
 
+    async def identify(self, token: str, source: str) -> Member | None:
+        """Who asks, when it opens no stream; None without membership. Raises Refused."""
+        return await self._member(await self._check(token), plain_address(source))
+
     async def renew(self, admission: Admission, token: str) -> None:
         """Take the fresh token of a stream that is inside. Raises Refused."""
         claims = await self._check(token)

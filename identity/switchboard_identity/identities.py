@@ -80,6 +80,10 @@ class Gate(Protocol):
         """Let a stream in. source: the other end's IP address. Raises Refused."""
         ...
 
+    async def identify(self, token: str, source: str) -> Member | None:
+        """Who asks, when it opens no stream; None without membership. Raises Refused."""
+        ...
+
     async def renew(self, admission: Admission, token: str) -> None:
         """Take the fresh token of a stream that is inside. Raises Refused."""
         ...

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from switchboard_identity.serving import CertificateFolder
 from switchboard_wire import names
+from switchboard_wire.security import Dialling
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,11 @@ class IdentitySettings:
     issuer: str = ""
     trust_domain: str = "cluster.local"
     check_source: bool = True
+
+    def dialling(self) -> Dialling:
+        """How this process opens streams to others of its installation."""
+        folder = CertificateFolder(self.tls_folder) if self.tls_folder is not None else None
+        return Dialling(folder.bundle if folder is not None else None, self.token_path)
 
     @staticmethod
     def from_environment(env: Mapping[str, str]) -> "IdentitySettings":

@@ -15,6 +15,9 @@ from switchboard_kube.watching import Backoff, follow
 MERGE: Final = "application/merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 
+# The keys of tokens come as application/jwk-set+json alone
+ACCEPT: Final = "application/json, */*;q=0.5"
+
 # Lists come in pages, so that one of ten thousand objects neither blocks the loop nor the API server
 PAGE: Final = 500
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
@@ -136,7 +139,7 @@ class ApiServer:
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of one request; raises `ApiError` for a refusal, a lost connection and a time-out."""
-        headers = dict(self._api.default_headers) | {"Accept": "application/json"}
+        headers = dict(self._api.default_headers) | {"Accept": ACCEPT}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         if payload is not None:
             headers["Content-Type"] = payload[1]

@@ -9,7 +9,11 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Final
 
-from switchboard_kube import ApiError, Conflict, Kube, NotFound, connect
+from switchboard_identity.building import build_gatekeeper
+from switchboard_identity.membership import Membership, follow_members
+from switchboard_identity.serving import server_credentials
+from switchboard_kube import ApiError, Conflict, NotFound, connect
+from switchboard_kube.client import ApiServer
 from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.auditing import audit_for_ever
@@ -25,10 +29,12 @@ from switchboard_operator.posting import Poster
 from switchboard_operator.querying import QueryService
 from switchboard_operator.reconciling import Reconciler
 from switchboard_operator.registry import Patience, Pool, Registry, state_of
-from switchboard_operator.registry_server import Board, RegistryService, serve_registry
+from switchboard_operator.registry_gate import RegistryGate
+from switchboard_operator.registry_server import Answering, Board, RegistryService, serve_registry
 from switchboard_operator.replicas import idle_limit_s
 from switchboard_operator.settings import Settings
 from switchboard_operator.snapshot import Indexes
+from switchboard_operator.trust import build_trust
 from switchboard_operator.watching import Watches
 from switchboard_operator.workqueue import WorkQueue
 from switchboard_operator.writing import Writer
@@ -41,6 +47,8 @@ log = logging.getLogger(__name__)
 WORKERS: Final = 8
 # How soon an instance that fell silent is noticed, beyond its own patience
 SWEEP_S: Final = 1.0
+# Until the CA is made; tried again at this pace
+CERTIFICATE_S: Final = 0.2
 # By then the lease is renewed, or known to be lost
 RENEWED_S: Final = 2.0
 # Records of pods that are gone are small
@@ -52,7 +60,7 @@ RESYNC_S: Final = 300.0
 class Operator:
     """One replica."""
 
-    def __init__(self, settings: Settings, kube: Kube) -> None:
+    def __init__(self, settings: Settings, kube: ApiServer) -> None:
         loop = asyncio.get_running_loop()
         self._rng = random.Random()
         self._queue: WorkQueue[Key] = WorkQueue(self._rng)
@@ -62,7 +70,8 @@ class Operator:
         self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
         self._watches = Watches(settings.namespaces, self._pokes, self._rng)
         self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
-        self._kube, self._settings, self._is_synced = kube, settings, False
+        self._kube, self._settings = kube, settings
+        self._is_synced = self._is_trust_fresh = False
         writer = Writer(kube, self._elector.check, loop.time)
         self._reconciler = Reconciler(
             look=self._watches.look,
@@ -72,42 +81,66 @@ class Operator:
             registry=self._registry,
             demands=self._demands,
             images=Images(settings.sidecar_image, settings.host_image),
-            around=Surroundings(settings.gateways, settings.registries, settings.image_pull_policy),
+            around=Surroundings(settings.gateways, settings.registries, settings.image_pull_policy, settings.tls),
             add=self._queue.add,
             utc_now=utc_seconds,
             source=settings.source,
+            ca_bundle=lambda: self._trust.bundle or "",
         )
         self._serving = build_serving(kube, settings, self._watches.look, self._registry, self._elector.check)
+        self._membership = Membership()
+        self._gate = build_gatekeeper(settings.trust, kube, self._membership)
+        self._trust = build_trust(settings, kube, lambda: self._elector.leads, self._trust_changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; then give the lease back and end."""
-        service = RegistryService(self._registry, self._board, self._demands, self._wanted, self._settings.identity)
-        queries = QueryService(self._watches, self._registry, self._settings.identity)
         routes = OpsRoutes(readiness=self._readiness)
         thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
-        async with (
-            serve_ops(routes, self._settings.ops_port),
-            serve_registry(service, queries, self._settings.registry_port) as port,
-            self._background(),
-            self._serving.run(self._rng),
-        ):
+        async with serve_ops(routes, self._settings.ops_port), self._background(), self._serving.run(self._rng):
+            # Before the port: whoever is to make the certificate may wait for this replica to be ready
             thread.start()
-            log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
-            await stop.wait()
+            async with self._serve_registry(stop) as port:
+                log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
+                await stop.wait()
             log.info("operator stops")
             self._queue.hold()
         self._watches.stop()
         await asyncio.to_thread(thread.join, 10)
 
     @contextlib.asynccontextmanager
+    async def _serve_registry(self, stop: asyncio.Event) -> AsyncIterator[int]:
+        """The Registry's port, once there is a certificate for it."""
+        service = RegistryService(self._registry, self._board, self._demands, self._wanted, self._settings.identity)
+        credentials = None
+        while self._settings.tls and credentials is None and not stop.is_set():
+            try:
+                credentials = server_credentials(self._trust)
+            except OSError:
+                await asyncio.sleep(CERTIFICATE_S)
+        if self._settings.tls and credentials is None:
+            yield 0
+            return
+        queries = QueryService(self._watches, self._registry, self._settings.identity)
+        answering = Answering(service.connect, queries.query)
+        if self._gate is not None:
+            gate = RegistryGate(self._gate, answering)
+            answering = Answering(gate.connect, gate.query)
+        async with serve_registry(answering, self._settings.registry_port, credentials=credentials) as port:
+            yield port
+
+    @contextlib.asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
         jobs = [
             self._elector.run(self._rng, utc_micros),
+            self._trust.run(self._rng),
             self._sweep(),
             self._resync(),
             audit_for_ever(self._kube, self._watches, self._settings.namespaces, self._rng),
             *(self._work() for _ in range(WORKERS)),
         ]
+        if self._gate is not None:
+            trust = self._settings.trust
+            jobs.append(follow_members(self._kube, self._membership, self._settings.namespaces, trust.home))
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
             yield
@@ -230,12 +263,29 @@ class Operator:
 
     def _lead(self, leads: bool) -> None:
         metrics.LEADS.set(leads)
+        self._is_trust_fresh = False
         self._open_or_close()
         if leads:
-            self._pokes.spawn(self._add_all())
+            self._pokes.spawn(self._begin_to_lead())
+
+    async def _begin_to_lead(self) -> None:
+        """Know the newest certificates before writing anything: pods must not be told to trust older ones."""
+        while not self._is_trust_fresh and self._elector.leads:
+            try:
+                await self._trust.refresh()
+                self._is_trust_fresh = self._trust.bundle is not None
+            except (ApiError, ValueError, OSError) as error:
+                log.warning("certificates cannot be read or written: %s", error)
+            if not self._is_trust_fresh:
+                await asyncio.sleep(CERTIFICATE_S)
+        self._open_or_close()
+        await self._add_all()
+
+    def _trust_changed(self) -> None:
+        self._pokes.spawn(self._add_all())
 
     def _open_or_close(self) -> None:
-        if self._is_synced and self._elector.leads:
+        if self._is_synced and self._elector.leads and self._is_trust_fresh:
             self._queue.release()
         else:
             self._queue.hold()

@@ -11,8 +11,13 @@ from switchboard_wire import names
 from switchboard_wire.v1.frames_pb2 import Assignment, Assignments, HttpHandler, PythonHandler
 
 
-def build_assignments(node: Resource, agents: Iterable[Resource], reserved: Iterable[str] = ()) -> Assignments:
-    """The assignments of an AgentNode, Agents by name, without a generation. reserved: types not for its code."""
+def build_assignments(
+    node: Resource, agents: Iterable[Resource], reserved: Iterable[str] = (), ca_bundle: str = ""
+) -> Assignments:
+    """The assignments of an AgentNode, Agents by name, without a generation. reserved: types not for its code.
+
+    ca_bundle: what its pods trust.
+    """
     return Assignments(
         concurrency=node.spec.get("concurrency", 16),
         queue_length=node.spec.get("queueLength", 100),
@@ -20,6 +25,7 @@ def build_assignments(node: Resource, agents: Iterable[Resource], reserved: Iter
         agents=[_assignment(agent) for agent in sorted(agents, key=lambda agent: agent.meta.name)],
         dynamic=node.spec.get("registration") == "Dynamic",
         reserved=reserved,
+        ca_bundle=ca_bundle,
     )
 
 

@@ -77,16 +77,28 @@ def make_authority(now: datetime.datetime) -> Authority:
     return Authority(key, builder.sign(key, hashes.SHA256()))
 
 
-def renew(authorities: Sequence[Authority], now: datetime.datetime) -> tuple[Authority, ...]:
-    """The authorities as they should be: a successor from half of the newest one's life on, the newest first."""
-    if authorities and now - authorities[0].made < AUTHORITY_LIFETIME / 2:
+def renew(
+    authorities: Sequence[Authority],
+    now: datetime.datetime,
+    *,
+    asked: bool = False,
+    settled: datetime.timedelta = SETTLED,
+) -> tuple[Authority, ...]:
+    """The authorities as they should be: a successor from half of the newest one's life on, the newest first.
+
+    asked: a successor is wanted now. It waits until all that the newest one's predecessor has signed is replaced.
+    """
+    due = AUTHORITY_LIFETIME / 2 if not asked else 2 * settled
+    if authorities and now - authorities[0].made < due:
         return tuple(authorities)
     return (make_authority(now), *authorities)[:MOST]
 
 
-def choose_signer(authorities: Sequence[Authority], now: datetime.datetime) -> Authority:
+def choose_signer(
+    authorities: Sequence[Authority], now: datetime.datetime, settled: datetime.timedelta = SETTLED
+) -> Authority:
     """The newest that everybody knows by now; the oldest when none has had the time."""
-    return next((one for one in authorities if now - one.made >= SETTLED), authorities[-1])
+    return next((one for one in authorities if now - one.made >= settled), authorities[-1])
 
 
 def issue(authority: Authority, dns_names: Iterable[str], now: datetime.datetime) -> KeyPair:

@@ -9,12 +9,12 @@ from typing import Final
 
 from switchboard_kube import SECRETS, ApiError, Conflict, Json, Kube, NotFound
 from switchboard_operator import metrics
-from switchboard_operator.authority import Authority, bundle_of, read_authorities, renew, write_authorities
+from switchboard_operator.authority import SETTLED, Authority, bundle_of, read_authorities, renew, write_authorities
 from switchboard_wire import names
 
 log = logging.getLogger(__name__)
 
-SECRET: Final = "switchboard-ca"
+SECRET: Final = "switchboard-ca"  # an annotation on it asks for a successor: names.ROTATE_ANNOTATION
 # Well below the time that a successor waits before it signs
 READ_S: Final = 60.0
 # Until there is one, nothing can be served
@@ -32,8 +32,11 @@ class AuthorityKeeper:
         namespace: str,
         leads: Callable[[], bool],
         changed: Callable[[tuple[Authority, ...]], Awaitable[None]],
+        *,
+        settled: datetime.timedelta = SETTLED,
     ) -> None:
         self._kube, self._namespace, self._leads, self._changed = kube, namespace, leads, changed
+        self._settled = settled
         self.authorities: tuple[Authority, ...] = ()
 
     async def run(self, rng: random.Random, utc_now: UtcNow) -> None:
@@ -53,7 +56,8 @@ class AuthorityKeeper:
             authorities = read_authorities(held.get("data") or {}) if held else ()
         except ValueError as error:
             raise ValueError(f"Secret {SECRET}: {error}; delete it to have a new one made") from error
-        wanted = renew(authorities, now)
+        asked = names.ROTATE_ANNOTATION in (((held or {}).get("metadata") or {}).get("annotations") or {})
+        wanted = renew(authorities, now, asked=asked, settled=self._settled)
         if wanted != authorities:
             if self._leads():
                 await self._write(held, wanted)
@@ -79,8 +83,15 @@ class AuthorityKeeper:
                 metadata = {"name": SECRET, "namespace": self._namespace, "labels": labels}
                 await self._kube.create(SECRETS, {"metadata": metadata, "type": "Opaque", "data": data})
             else:
-                await self._kube.update(SECRETS, held | {"data": data})
+                await self._kube.update(SECRETS, _without_request(held) | {"data": data})
         except Conflict as error:
             raise ValueError(f"another replica was faster: {error}") from error
         metrics.WRITES.labels("apply", SECRETS.kind).inc()
         log.info("made a certificate authority", extra={"secret": SECRET, "authorities": len(authorities)})
+
+
+def _without_request(held: Json) -> Json:
+    """The Secret without the annotation that asked for a successor."""
+    metadata = held["metadata"]
+    kept = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != names.ROTATE_ANNOTATION}
+    return held | {"metadata": metadata | {"annotations": kept}}

@@ -69,6 +69,7 @@ class Context:
     instances: those of the AgentNode. demand: the work that gateways have for it.
     is_patient: a shrink may wait until it is known, and marked, which pods go.
     source: where autoscalers read the work.
+    ca_bundle: what the sidecars are to trust.
     settled: by kind, the (digest, version) of children that the API server stores in words other than ours.
     """
 
@@ -81,6 +82,7 @@ class Context:
     demand: Demand = NOTHING
     is_patient: bool = True
     source: Source = Source.CUSTOM
+    ca_bundle: str = ""
 
 
 def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
@@ -133,7 +135,7 @@ def _config_map(snapshot: NodeSnapshot, context: Context) -> Json:
     The resourceVersion makes the API server refuse it when another leader has written meanwhile.
     """
     node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
-    wanted = build_assignments(node, snapshot.agents, snapshot.reserved)
+    wanted = build_assignments(node, snapshot.agents, snapshot.reserved, context.ca_bundle)
     current = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
     if held is not None and current is not None and is_same_work(current, wanted):
         return build_config_map(node, held.data[names.ASSIGNMENTS_FILE])

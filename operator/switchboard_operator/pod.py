@@ -40,6 +40,7 @@ class Surroundings:
     gateways: str
     registries: str
     image_pull_policy: str
+    tls: bool = False
 
 
 def build_template(node: str, spec: Mapping[str, Any], images: Images, around: Surroundings) -> Json:
@@ -106,6 +107,8 @@ def _sidecar(node: str, spec: Mapping[str, Any], images: Images, around: Surroun
         names.ENV_ASSIGNMENTS: f"{names.ASSIGNMENTS_FOLDER}/{names.ASSIGNMENTS_FILE}",
         names.ENV_TOKEN_FILE: token_file,
     }
+    if around.tls:
+        variables[names.ENV_TLS] = "required"
     return {
         "name": names.SIDECAR_CONTAINER,
         "image": images.sidecar,

@@ -65,6 +65,7 @@ class Reconciler:
     add: Callable[[Key, float], None]  # have it looked at in so many seconds
     utc_now: Callable[[], str]  # RFC 3339, seconds
     source: Source = Source.CUSTOM
+    ca_bundle: Callable[[], str] = lambda: ""  # what sidecars are to trust
     _pace: Pace = field(default_factory=Pace)
     _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
@@ -127,6 +128,7 @@ class Reconciler:
             demand,
             self._is_patient(snapshot, demand, now),
             self.source,
+            ca_bundle=self.ca_bundle(),
         )
         return await self.executor.run(plan_node(snapshot, context), node, now)
 

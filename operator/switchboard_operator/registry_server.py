@@ -4,7 +4,7 @@ gateway, the calls that it has for each AgentNode."""
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -13,7 +13,6 @@ import grpc.aio
 
 from switchboard_operator import metrics
 from switchboard_operator.demand import Demands
-from switchboard_operator.querying import QueryService
 from switchboard_operator.registry import Pool, Registry, fold, introduce
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Registered, Report
 from switchboard_wire.names import REGISTRY_METHOD, REGISTRY_QUERY_METHOD
@@ -98,6 +97,14 @@ class Board:
                 del self._readers[pool]
 
 
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who answers the two methods."""
+
+    connect: Callable[[AsyncIterator[Report], Any], Awaitable[None]]
+    query: Callable[[InstanceQuery, Any], Awaitable[InstanceList]]
+
+
 class RegistryService:
     """Answers `Registry/Connect`."""
 
@@ -172,19 +179,22 @@ class RegistryService:
 
 @contextlib.asynccontextmanager
 async def serve_registry(
-    service: RegistryService, queries: QueryService, port: int, host: str = "[::]"
+    answering: Answering, port: int, host: str = "[::]", credentials: grpc.ServerCredentials | None = None
 ) -> AsyncIterator[int]:
-    """Serve while the context is open; yields the port bound."""
+    """Serve while the context is open; yields the port bound. credentials: of TLS; None: plain text."""
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
     name, _, method = REGISTRY_METHOD.removeprefix("/").partition("/")
     methods = {
-        method: grpc.stream_stream_rpc_method_handler(service.connect, Report.FromString, Directive.SerializeToString),
+        method: grpc.stream_stream_rpc_method_handler(
+            answering.connect, Report.FromString, Directive.SerializeToString
+        ),
         REGISTRY_QUERY_METHOD.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
-            queries.query, InstanceQuery.FromString, InstanceList.SerializeToString
+            answering.query, InstanceQuery.FromString, InstanceList.SerializeToString
         ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, methods),))
-    bound = server.add_insecure_port(f"{host}:{port}")
+    address = f"{host}:{port}"
+    bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     await server.start()
     try:
         yield bound

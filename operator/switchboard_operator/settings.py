@@ -5,13 +5,17 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from switchboard_identity.settings import IdentitySettings
 from switchboard_operator.signals import Source
 from switchboard_wire import names
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One operator process. `namespaces` empty: all of them."""
+    """One operator process. `namespaces` empty: all of them.
+
+    own_ca: it keeps a CA of its own; else the certificate comes from `trust.tls_folder`, or there is no TLS.
+    """
 
     namespace: str
     identity: str
@@ -31,6 +35,15 @@ class Settings:
         """From which API our autoscalers read."""
         return next((source for source in (Source.CUSTOM, Source.EXTERNAL) if source in self.metrics_apis), Source.NONE)
 
+    own_ca: bool
+    ca_settled_s: float
+    trust: IdentitySettings
+
+    @property
+    def tls(self) -> bool:
+        """Whether the streams inside the installation are TLS."""
+        return self.own_ca or self.trust.tls_folder is not None
+
 
 def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process; every one has a default that fits the chart."""
@@ -48,6 +61,9 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         metrics_port=int(env.get("SWITCHBOARD_METRICS_PORT", names.METRICS_API_PORT)),
         metrics_apis=_sources(env.get(names.ENV_METRICS_APIS, "")),
         ops_port=int(env.get(names.ENV_OPS_PORT, names.OPS_PORT)),
+        own_ca=env.get(names.ENV_TLS, "") == "own",
+        ca_settled_s=float(env.get(names.ENV_CA_SETTLED) or 900),
+        trust=IdentitySettings.from_environment({names.ENV_POD_NAMESPACE: namespace, **env}),
     )
 
 

@@ -154,6 +154,7 @@ class Roster:
         chosen = pb.Assignments()
         if self.assignments is not None:
             chosen.CopyFrom(self.assignments)
+            chosen.ClearField("ca_bundle")
             del chosen.agents[:]
             chosen.agents.extend(agent for agent in self.assignments.agents if not agent.HasField("http"))
         return chosen

@@ -56,6 +56,26 @@ volumes:
   - name: tmp
     emptyDir:
       sizeLimit: 64Mi
+  {{- if .root.Values.tls.enabled }}
+  {{- if eq .component "gateway" }}
+  - name: token
+    projected:
+      sources:
+        - serviceAccountToken: {audience: switchboard, expirationSeconds: 3600, path: token}
+  {{- end }}
+  {{- if include "switchboard.mountsCertificate" . }}
+  # The operator makes it; until then the pod waits
+  - name: tls
+    secret:
+      secretName: switchboard-{{ .component }}-tls
+      defaultMode: 0440
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* Whether a component has its certificate from a Secret: the operator signs its own in memory */}}
+{{- define "switchboard.mountsCertificate" -}}
+{{- if and .root.Values.tls.enabled (or (eq .component "gateway") .root.Values.tls.certManager.enabled) }}yes{{ end }}
 {{- end }}
 
 {{/* Everything of the container but its name, command, ports, lifecycle and the component's own environment */}}
@@ -85,6 +105,16 @@ terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   - name: tmp
     mountPath: /tmp
+  {{- if and .root.Values.tls.enabled (eq .component "gateway") }}
+  - name: token
+    mountPath: /var/run/secrets/switchboard
+    readOnly: true
+  {{- end }}
+  {{- if include "switchboard.mountsCertificate" . }}
+  - name: tls
+    mountPath: /etc/switchboard/tls
+    readOnly: true
+  {{- end }}
 {{- end }}
 
 {{- define "switchboard.env" -}}
@@ -103,6 +133,21 @@ volumeMounts:
   value: {{ printf "switchboard-registry.%s.svc:7420" (include "switchboard.namespace" .root) | quote }}
 - name: SWITCHBOARD_WATCH_NAMESPACES
   value: {{ join "," .root.Values.watchNamespaces | quote }}
+- name: SWITCHBOARD_POD_NAMESPACE
+  valueFrom:
+    fieldRef: {fieldPath: metadata.namespace}
+{{- if .root.Values.tls.enabled }}
+- name: SWITCHBOARD_CHECK_TOKENS
+  value: "true"
+- name: SWITCHBOARD_CHECK_SOURCE
+  value: {{ .root.Values.tls.checkSourceAddress | quote }}
+- name: SWITCHBOARD_TRUST_DOMAIN
+  value: {{ .root.Values.tls.trustDomain | quote }}
+{{- if include "switchboard.mountsCertificate" . }}
+- name: SWITCHBOARD_TLS_FOLDER
+  value: /etc/switchboard/tls
+{{- end }}
+{{- end }}
 - name: SWITCHBOARD_LOG_LEVEL
   value: {{ .root.Values.log.level | quote }}
 - name: SWITCHBOARD_LOG_FORMAT

@@ -47,7 +47,8 @@
   resources: [leases]
   resourceNames: [switchboard-operator]
   verbs: [get, update]
-{{- if include "switchboard.metricsApis" . | fromJsonArray }}
+{{- $ownCa := and .Values.tls.enabled (not .Values.tls.certManager.enabled) }}
+{{- if or $ownCa (include "switchboard.metricsApis" . | fromJsonArray) }}
 # The certificate authority of the ports that it serves
 - apiGroups: [""]
   resources: [secrets]
@@ -57,10 +58,29 @@
   resources: [secrets]
   verbs: [create]
 {{- end }}
+{{- if $ownCa }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [switchboard-gateway-tls]
+  verbs: [get, update]
+{{- end }}
+{{- if .Values.tls.enabled }}
+# Which pods are gateways
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+{{- end }}
 # A name cannot restrict create
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
+{{- end }}
+
+{{/* In the gateways' own namespace: which pods are gateways, to learn the own zone and to know one another */}}
+{{- define "switchboard.gatewayOwnRules" -}}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
 {{- end }}
 
 {{/* In every namespace that is served: reads, and Events about circuits */}}

@@ -63,11 +63,14 @@ ALLOWED = {
     "operator scales an AgentNode": ("operator", "patch", "agentnodes.switchboard.dev/scale", "elsewhere"),
     "operator makes its Lease": ("operator", "create", "leases.coordination.k8s.io", NAMESPACE),
     "operator renews its Lease": ("operator", "update", "leases.coordination.k8s.io/switchboard-operator", NAMESPACE),
+    "operator keeps its CA": ("operator", "update", "secrets/switchboard-ca", NAMESPACE),
     "gateway watches Agents": ("gateway", "watch", "agents.switchboard.dev", "elsewhere"),
     "gateway watches slices": ("gateway", "watch", "endpointslices.discovery.k8s.io", NAMESPACE),
 }
 DENIED = {
-    "operator reads secrets": ("operator", "get", "secrets", NAMESPACE),
+    "operator reads other secrets": ("operator", "get", "secrets/other", NAMESPACE),
+    "operator lists secrets": ("operator", "list", "secrets", NAMESPACE),
+    "operator reads secrets elsewhere": ("operator", "get", "secrets/switchboard-ca", "elsewhere"),
     "operator changes an Agent": ("operator", "patch", "agents.switchboard.dev", "elsewhere"),
     "operator execs into pods": ("operator", "create", "pods/exec", "elsewhere"),
     "operator makes Leases elsewhere": ("operator", "create", "leases.coordination.k8s.io", "elsewhere"),

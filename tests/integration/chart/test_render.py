@@ -10,7 +10,7 @@ import yaml
 
 from switchboard_gateway import grpc_limits
 from switchboard_gateway.grpc_limits import GrpcLimits
-from switchboard_operator import authority_keeping, lease
+from switchboard_operator import lease
 from switchboard_operator.metrics_api import documents
 from switchboard_operator.pod import Images, Surroundings, build_template
 from switchboard_wire import names
@@ -95,8 +95,8 @@ def test_default_objects_are_these(render: Render) -> None:
         "PodDisruptionBudget": {OPERATOR, GATEWAY},
         "ClusterRole": {OPERATOR, GATEWAY, "switchboard-view", "switchboard-edit", *METRICS_ROLES},
         "ClusterRoleBinding": {OPERATOR, GATEWAY, *METRICS_ROLES},
-        "Role": {f"{OPERATOR}-own"},
-        "RoleBinding": {f"{OPERATOR}-own", "switchboard-metrics-server"},
+        "Role": {f"{OPERATOR}-own", f"{GATEWAY}-own"},
+        "RoleBinding": {f"{OPERATOR}-own", f"{GATEWAY}-own", "switchboard-metrics-server"},
         "ConfigMap": {"switchboard-test"},
         "AgentNode": {"switchboard-test"},
         "Agent": {"switchboard-test"},
@@ -159,8 +159,19 @@ def selector_of(item: Manifest) -> dict[str, str]:
     return found
 
 
+TLS = {"enabled": True}
+CHECKS = {
+    names.ENV_POD_NAMESPACE: "metadata.namespace",
+    names.ENV_CHECK_TOKENS: "true",
+    names.ENV_CHECK_SOURCE: "true",
+    names.ENV_TRUST_DOMAIN: "cluster.local",
+}
+
+
 def test_the_operator_s_environment(render: Render) -> None:
-    manifests = render(watchNamespaces=["a", "b"], log={"level": "debug", "format": "text"}, image={"tag": "7"})
+    manifests = render(
+        tls=TLS, watchNamespaces=["a", "b"], log={"level": "debug", "format": "text"}, image={"tag": "7"}
+    )
     assert environment(manifests, OPERATOR) == {
         names.ENV_NAMESPACE: "metadata.namespace",
         names.ENV_INSTANCE: "metadata.name",
@@ -175,11 +186,14 @@ def test_the_operator_s_environment(render: Render) -> None:
         names.ENV_METRICS_APIS: "custom",
         names.ENV_LOG_LEVEL: "debug",
         names.ENV_LOG_FORMAT: "text",
+        names.ENV_TLS: "own",
+        names.ENV_CA_SETTLED: "900",
+        **CHECKS,
     }
 
 
 def test_the_gateway_s_environment(render: Render) -> None:
-    manifests = render(gateway={"extraEnv": [{"name": "MINE", "value": "1"}]})
+    manifests = render(tls=TLS, gateway={"extraEnv": [{"name": "MINE", "value": "1"}]})
     assert environment(manifests, GATEWAY) == {
         names.ENV_NAMESPACE: "default",
         names.ENV_INSTANCE: "metadata.name",
@@ -192,6 +206,9 @@ def test_the_gateway_s_environment(render: Render) -> None:
         names.ENV_LOG_FORMAT: "json",
         **{name: value for name, value in environment(manifests, GATEWAY).items() if name.startswith(GRPC)},
         "MINE": "1",
+        names.ENV_TLS_FOLDER: "/etc/switchboard/tls",
+        names.ENV_TOKEN_FILE: f"{names.TOKEN_FOLDER}/token",
+        **CHECKS,
     }
 
 
@@ -204,6 +221,31 @@ def test_the_limits_of_the_gateway_s_grpc_port_are_those_of_its_own(render: Rend
     values = {"grpc": {"maxRequestBytes": 2000000, "maxConnectionAgeSeconds": 0, "reflection": True}}
     changed = GrpcLimits.from_environment(environment(render(gateway=values), GATEWAY))
     assert (changed.max_request_bytes, changed.connection_age_s, changed.reflection) == (2000000, 0, True)
+
+
+def test_without_tls_nothing_of_it_is_there(render: Render) -> None:
+    manifests = render(metricsApi={"custom": "Never"})
+    for deployment in (OPERATOR, GATEWAY):
+        assert {name for name in environment(manifests, deployment) if "TLS" in name or "CHECK" in name} == set()
+        assert [volume["name"] for volume in dict(pods(manifests))[deployment]["volumes"]] == ["tmp"]
+    assert not [key for key in granted(manifests, "Role", f"{OPERATOR}-own") if "secrets" in key[1]]
+
+
+def test_cert_manager_signs_in_the_operator_s_place(render: Render) -> None:
+    issuer = {"name": "ca", "kind": "ClusterIssuer"}
+    manifests = render(
+        tls=TLS | {"certManager": {"enabled": True, "issuerRef": issuer}}, metricsApi={"custom": "Never"}
+    )
+    for component, service in ((OPERATOR, names.REGISTRY_SERVICE), (GATEWAY, names.LINKS_SERVICE)):
+        certificate = one(manifests, "Certificate", f"{component}-tls")["spec"]
+        assert (certificate["issuerRef"], certificate["dnsNames"][0]) == (issuer, service)
+        mounted = {
+            v["name"]: v.get("secret", {}).get("secretName") for v in dict(pods(manifests))[component]["volumes"]
+        }
+        assert mounted["tls"] == certificate["secretName"]
+        assert environment(manifests, component)[names.ENV_TLS_FOLDER] == "/etc/switchboard/tls"
+    assert names.ENV_TLS not in environment(manifests, OPERATOR)
+    assert not [key for key in granted(manifests, "Role", f"{OPERATOR}-own") if "secrets" in key[1]]
 
 
 @pytest.mark.parametrize(
@@ -266,12 +308,13 @@ ROLES = {
     "gateway": ("ClusterRole", GATEWAY, "The gateway, in the namespaces that it serves"),
     "operator's metrics API": ("ClusterRole", "switchboard-metrics-server", "The operator, for the metrics APIs"),
     "operator's own": ("Role", f"{OPERATOR}-own", "The operator, in its own namespace"),
+    "gateway's own": ("Role", f"{GATEWAY}-own", "The gateway, in its own namespace"),
 }
 
 
 @pytest.mark.parametrize(("kind", "name", "heading"), ROLES.values(), ids=ROLES.keys())
 def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, name: str, heading: str) -> None:
-    assert granted(render(), kind, name) == documented(heading)
+    assert granted(render(tls=TLS), kind, name) == documented(heading)
 
 
 def test_the_gateway_reads_and_writes_nothing_but_events() -> None:
@@ -284,15 +327,23 @@ def test_the_lease_is_the_elector_s() -> None:
     assert ("coordination.k8s.io", f"leases={lease.NAME}") in documented(ROLES["operator's own"][2])
 
 
-def test_no_role_has_a_wildcard_or_reads_secrets_of_others(render: Render) -> None:
+def test_secrets_are_read_by_name_alone(render: Render) -> None:
+    roles = [item for item in render(tls=TLS) if item["kind"] in {"Role", "ClusterRole"}]
+    found = {
+        (role["kind"], role["metadata"]["name"], verb, name)
+        for role in roles
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", ["any"])
+    }
+    assert {entry for entry in found if entry[3] == "any"} == {("Role", f"{OPERATOR}-own", "create", "any")}
+    assert {name for _, _, _, name in found} == {"switchboard-ca", "switchboard-gateway-tls", "any"}
+
+
+def test_no_role_has_a_wildcard(render: Render) -> None:
     roles = [item for item in render() if item["kind"] in {"Role", "ClusterRole"}]
     words = {word for role in roles for rule in role["rules"] for part in rule.values() for word in part}
-    own = one(render(), "Role", f"{OPERATOR}-own")["rules"]
-    kept = [rule for rule in own if "secrets" in rule["resources"] and rule["verbs"] != ["create"]]
-    assert [rule["resourceNames"] for rule in kept] == [[authority_keeping.SECRET]]
-    assert not [
-        role for role in roles if "secrets" in str(role["rules"]) and role["metadata"]["name"] != f"{OPERATOR}-own"
-    ]
     assert not words & {"*", "pods/exec", "roles", "clusterroles", "bind", "escalate", "impersonate"}
 
 
@@ -315,7 +366,7 @@ def test_every_binding_binds_a_role_that_is_there_to_an_account_that_is_there(re
     accounts = {"operator": {"serviceAccount": {"name": "robot"}}}
     manifests = render(watchNamespaces=["a"], rbac={"namespaced": True}, **accounts)
     bindings = [item for item in manifests if item["kind"] == "RoleBinding"]
-    assert len(bindings) == 3
+    assert len(bindings) == 4
     for binding in bindings:
         (subject,) = binding["subjects"]
         assert one(manifests, "ServiceAccount", subject["name"])["metadata"]["namespace"] == subject["namespace"]
@@ -461,6 +512,7 @@ REFUSED = {
     "a word for a number": ({"operator": {"replicas": "two"}}, "'/operator/replicas'"),
     "a value that is not there": ({"gateway": {"replica": 3}}, "'/gateway': additional properties 'replica'"),
     "a tag where a digest belongs": ({"host": {"image": {"digest": "1.0"}}}, "'/host/image/digest'"),
+    "cert-manager without an issuer": ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "issuerRef.name"),
     "roles for no namespace": ({"rbac": {"namespaced": True}}, "rbac.namespaced needs watchNamespaces"),
     "an API of the cluster for one team": (
         {"rbac": {"namespaced": True}, "watchNamespaces": ["a"], "metricsApi": {"custom": "Always"}},
@@ -498,7 +550,7 @@ def violations(spec: Manifest) -> list[str]:
             "capabilities": {"drop": ["ALL"]},
         }
         found += [f"{entry['name']}: {key}" for key, value in wanted.items() if context.get(key) != value]
-    allowed = {"name", "emptyDir", "configMap", "projected", "downwardAPI"}
+    allowed = {"name", "emptyDir", "configMap", "projected", "downwardAPI", "secret"}
     found += [f"volume {volume['name']}" for volume in spec.get("volumes", []) if not set(volume) <= allowed]
     return found
 
@@ -538,7 +590,7 @@ def test_both_metrics_apis_when_asked(render: Render) -> None:
     ],
 )
 def test_without_metrics_apis_nothing_of_them_is_there(render: Render, values: dict[str, Any]) -> None:
-    manifests = render(**values)
+    manifests = render(tls={"enabled": False}, **values)
     assert not [item for item in manifests if item["kind"] == "APIService"]
     assert not [item for item in manifests if "metrics" in item["metadata"]["name"]]
     assert "secrets" not in str(one(manifests, "Role", f"{OPERATOR}-own"))

@@ -84,6 +84,9 @@ def running(server: Any, component: str, values: dict[str, Any], folder: Path) -
         **{f"SWITCHBOARD_{port}_PORT": "0" for port in ports},
         "KUBECONFIG": str(kubeconfig_of(server, component, folder)),
         names.ENV_NAMESPACE: "rights",
+        names.ENV_POD_NAMESPACE: "rights",
+        names.ENV_CHECK_TOKENS: "true",
+        **({names.ENV_TLS: "own"} if component == "operator" else {}),
         names.ENV_WATCH_NAMESPACES: ",".join(values.get("watchNamespaces", [])),
         names.ENV_LOG_LEVEL: "INFO",
         names.ENV_METRICS_APIS: "" if values.get("rbac", {}).get("namespaced") else "custom,external",
@@ -124,6 +127,8 @@ def test_the_operator_may_do_all_that_it_does(release: Any, values: dict[str, An
             bundle = "--for=jsonpath={.spec.caBundle}"
             succeed(kubectl("wait", bundle, "apiservice/v1beta2.custom.metrics.k8s.io", TIMEOUT))
             assert "metrics API takes requests" in log.read_text()
+        for name in ("switchboard-ca", "switchboard-gateway-tls"):
+            succeed(kubectl("wait", "--for=create", f"secret/{name}", "--namespace", "rights", TIMEOUT))
         events = succeed(kubectl("get", "events.events.k8s.io", "--namespace", "served", "-o", "name"))
     assert "event.events.k8s.io/writers." in events
     assert_nothing_was_forbidden(log)
