@@ -90,6 +90,10 @@ soak: venv ## Load the message path for MINUTES (20): memory, its growth, proces
 bench-control-plane: venv ## Thousands of agents and pods on a real API server (15 minutes on an idle machine; BENCH=--quick: 2)
 	PYTHONPATH=hack/cluster $(PY) -m bench.control_plane $(BENCH)
 
+.PHONY: fuzz
+fuzz: venv ## Search inputs that break frames and REST, guided by coverage (FUZZ_SECONDS=60 for each of 7 targets)
+	$(PY) tests/fuzz --seconds $(or $(FUZZ_SECONDS),60)
+
 .PHONY: simulate
 simulate: venv ## Simulate every balancing strategy with the gateway's own code (half a minute)
 	$(PY) -m bench.simulate

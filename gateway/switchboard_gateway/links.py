@@ -25,6 +25,9 @@ log = logging.getLogger("switchboard.gateway.links")
 
 # What a link may say while its token is checked; more is no sidecar of ours
 MAX_WAITING: Final = 32
+# Agents of one instance: several times what a host registers by code; a list costs time with each change of it
+MAX_AGENTS: Final = 1000
+_TOO_MANY: Final = f"it lists over {MAX_AGENTS} agents"
 # For the last frame to be written
 LAST_WORD_S: Final = 0.2
 
@@ -99,6 +102,8 @@ class Link:
         if kind == pb.PING:
             if frame.ping.HasField("load"):
                 instance.reported(frame.ping.load, self._core.now())
+        elif kind == pb.HOSTED and len(frame.hosted.agents) > MAX_AGENTS:
+            self._refuse(instance.peer, _TOO_MANY)
         elif kind == pb.HOSTED:
             self._hosted(instance, frame.hosted)
             self._core.instances_changed()
@@ -173,6 +178,9 @@ class Link:
             self._replica.on_lost(peer)
 
     def _join(self, peer: Peer, hello: pb.Hello) -> None:
+        if len(hello.hosted.agents) > MAX_AGENTS:
+            self._refuse(peer, _TOO_MANY)
+            return
         if hello.gateway and self._peers is not None:
             self._replica = PeerLink(self._peers)
             peer.send(pb.Frame(kind=pb.HELLO, hello=self._peers.hello()))

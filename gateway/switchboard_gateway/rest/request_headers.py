@@ -61,8 +61,8 @@ def read_metadata(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in headers:
         if name[: len(METADATA_PREFIX)].title() != METADATA_PREFIX:
             continue
-        if not value.isprintable():  # a byte that is no UTF-8 is not printable either
-            raise invalid(f"{name[:80]} must be printable text")
+        if not (name.isprintable() and value.isprintable()):  # a byte that is no UTF-8 is not printable either
+            raise invalid(f"{name[:80].encode('ascii', 'replace').decode()} must be printable text")
         found[name[len(METADATA_PREFIX) :].lower()] = value
     return found
 

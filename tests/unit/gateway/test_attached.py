@@ -238,6 +238,16 @@ class _Thief:
         pass
 
 
+async def test_a_sidecar_with_more_agents_than_any_has_is_refused() -> None:
+    replica = Replica("a")
+    sidecar, _ = local_pair(_Thief(), Link(replica.core, peers=replica.peers), "liar")
+    many = pb.Hosted(agents=[pb.HostedAgent(name=f"a{n}", type=f"a{n}") for n in range(1001)])
+    sidecar.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(namespace="default", node="pool")))
+    await until(lambda: replica.core.table.instances)
+    sidecar.send(pb.Frame(kind=pb.HOSTED, hosted=many))
+    await until(lambda: not replica.core.table.instances)
+
+
 async def test_a_session_that_hosts_calls_as_its_own_agent_and_no_other() -> None:
     replica = Replica("a")
     host = FakeHost(replica.core, "laptop", "echo")
