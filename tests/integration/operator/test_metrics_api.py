@@ -179,6 +179,7 @@ async def test_a_namespace_deleted_while_nobody_serves_goes_when_somebody_does(
         "the namespace to wait for the API",
     )
     operator.start()
+    await eventually(lambda: kube.get(API_SERVICES, name), is_available, "the API to be back")
 
     async def gone() -> bool:
         try:
