@@ -3,7 +3,9 @@
 import base64
 import json
 
+import pytest
 from journey import Journey, require_no_failure
+from live.kubectl import Kubectl
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import wait_until
@@ -45,6 +47,16 @@ asyncio.run(speak(None, trust.token(), "plain"))
 asyncio.run(speak(trust.tls("switchboard-links"), "", "tokenless"))
 asyncio.run(speak(trust.tls("switchboard-links"), trust.token(), "stranger"))
 """
+
+
+@pytest.fixture(autouse=True)
+def _needs_tls(kubectl: Kubectl, release: str) -> None:
+    if kubectl.find(release, "secrets", "switchboard-gateway-tls") is None or not _is_on(kubectl, release):
+        pytest.skip("the release has tls.enabled=false")
+
+
+def _is_on(kubectl: Kubectl, release: str) -> bool:
+    return "SWITCHBOARD_TLS_FOLDER" in kubectl("get", "deployment/switchboard-gateway", "-n", release, "-o", "yaml")
 
 
 def bundle_of(journey: Journey, node: str) -> str:
