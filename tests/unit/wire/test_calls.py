@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError
 from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES, MAX_DATA_BYTES
-from switchboard_wire.outbox import Outbox, take_turns
+from switchboard_wire.outbox import CROWD_FRAMES, MAX_BATCH_FRAMES, Outbox
 from switchboard_wire.peer import Peer, ProtocolError, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -146,25 +146,54 @@ frames = st.lists(
     st.builds(
         lambda call, size: pb.Frame(kind=pb.DATA, call=call, data=b"x" * size),
         st.integers(1, 5),
-        st.integers(0, 100_000),
+        st.integers(0, 100_000) | st.just(10),
     ),
     max_size=40,
 )
+# Lists of frames, each sent at once, with batches taken in between; some are long enough for a crowd
+bursts = st.lists(
+    st.one_of(frames, st.integers(1, 3 * CROWD_FRAMES).map(lambda count: [small(call % 7) for call in range(count)])),
+    max_size=6,
+)
+
+
+def small(call: int) -> pb.Frame:
+    return pb.Frame(kind=pb.DATA, call=call, data=b"x" * 10)
 
 
 @settings(deadline=None)
-@given(frames)
-def test_batches_are_bounded_complete_and_keep_the_order_of_each_call(sent: list[pb.Frame]) -> None:
+@given(bursts, st.lists(st.integers(0, 3), max_size=6), st.booleans())
+def test_batches_are_bounded_complete_and_keep_the_order_of_each_call(
+    sent: list[list[pb.Frame]], taken_between: list[int], measures: bool
+) -> None:
     outbox = Outbox()
-    for number, frame in enumerate(sent):
-        frame.credit = number
-        outbox.append(frame)
     received: list[pb.Frame] = []
-    while batch := outbox.take():
+
+    def take() -> bool:
+        before = len(outbox)
+        batch = outbox.take()
+        frames = pb.Batch.FromString(batch).frames
         assert len(batch) <= MAX_BATCH_BYTES
-        received.extend(pb.Batch.FromString(batch).frames)
-    assert sorted(frame.credit for frame in received) == list(range(len(sent)))
-    for call in range(1, 6):
+        assert len(frames) <= MAX_BATCH_FRAMES
+        assert len(outbox) == before - len(frames)
+        received.extend(frames)
+        return bool(batch)
+
+    number = 0
+    for burst, takes in zip(sent, taken_between + [0] * len(sent), strict=False):
+        for frame in burst:
+            number += 1
+            frame.credit = number
+            outbox.append(frame)
+        if measures:
+            outbox.measure()
+        for _ in range(takes):
+            take()
+    while take():
+        pass
+    assert outbox.measure() == len(outbox) == 0
+    assert sorted(frame.credit for frame in received) == list(range(1, number + 1))
+    for call in range(7):
         numbers = [frame.credit for frame in received if frame.call == call]
         assert numbers == sorted(numbers)
 
@@ -172,5 +201,27 @@ def test_batches_are_bounded_complete_and_keep_the_order_of_each_call(sent: list
 def test_a_short_answer_does_not_wait_behind_a_long_one() -> None:
     long = [pb.Frame(kind=pb.DATA, call=1, data=b"x" * 60_000) for _ in range(20)]
     short = pb.Frame(kind=pb.CLOSE, call=3, data=b"y")
-    batch, _ = take_turns([*long, short], MAX_BATCH_BYTES)
-    assert short in batch
+    outbox = Outbox()
+    for frame in [*long, short]:
+        outbox.append(frame)
+    assert short in pb.Batch.FromString(outbox.take()).frames
+
+
+def test_in_a_crowd_every_call_has_its_turn_in_the_first_batch() -> None:
+    outbox = Outbox()
+    for call in range(MAX_BATCH_FRAMES):
+        for _ in range(100):
+            outbox.append(small(call))
+    assert [frame.call for frame in pb.Batch.FromString(outbox.take()).frames] == list(range(MAX_BATCH_FRAMES))
+
+
+def test_what_waits_is_measured_while_calls_take_turns() -> None:
+    outbox = Outbox()
+    for call in range(10 * CROWD_FRAMES):
+        outbox.append(small(call % 3))
+    before = outbox.measure()
+    outbox.take()
+    for _ in range(5):
+        outbox.append(small(1))
+    each = before / (10 * CROWD_FRAMES)
+    assert before - 65 * each <= outbox.measure() <= before - 57 * each
