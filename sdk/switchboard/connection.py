@@ -1,6 +1,7 @@
 """One stream to one address, dialled again for as long as it is wanted."""
 
 import asyncio
+import functools
 import logging
 import random
 from collections.abc import Callable, Coroutine
@@ -28,7 +29,7 @@ CONNECT_WAIT_S = 10.0
 
 UNIX = "unix:"
 Greeting = Callable[[], list[pb.Frame]]
-Running = Coroutine[Any, Any, str]  # pumps a stream to its end, which it explains
+Running = Callable[[], Coroutine[Any, Any, str]]  # pumps a stream to its end, which it explains
 
 
 class Connection:
@@ -139,7 +140,7 @@ class Connection:
             async with asyncio.timeout(PREFACE_WAIT_S):
                 await welcome.wait()
             if old is self.peer and not peer.lost:
-                self._take(peer, run_socket(peer, self._load))
+                self._take(peer, functools.partial(run_socket, peer, self._load))
                 old.send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the session goes on, on a socket")))
         except OSError as error:
             log.debug("the session stays on gRPC", extra={"address": address, "reason": str(error)})
@@ -154,7 +155,7 @@ class Connection:
         except OSError as error:
             self._reason = str(error)
             return None
-        return peer, run_socket(peer, self._load)
+        return peer, functools.partial(run_socket, peer, self._load)
 
     async def _begin_grpc(self) -> tuple[Peer, Running] | None:
         # A channel of its own: grpc would keep its back-off of seconds from one try to the next
@@ -169,12 +170,12 @@ class Connection:
             self._reason = str(error.details())
             return None
         peer = Peer(self, dialled=True, label=self.address)
-        return peer, _run_grpc(peer, channel, stream)
+        return peer, functools.partial(_run_grpc, peer, channel, stream)
 
     async def _pump(self, peer: Peer, running: Running) -> None:
         """Run one stream to its end: it breaks, or another has taken its place and its last call is over."""
         log.debug("connected", extra={"address": self.address})
-        pumping = asyncio.create_task(running)
+        pumping = asyncio.create_task(running())
         try:
             while not pumping.done() and (peer is self.peer or peer.calls):
                 await asyncio.wait({pumping}, timeout=LINGER_S)
