@@ -49,6 +49,8 @@ WORKERS: Final = 8
 SWEEP_S: Final = 1.0
 # Until the CA is made; tried again at this pace
 CERTIFICATE_S: Final = 0.2
+# What the API server refuses now it mostly refuses for a while, and each try is a warning
+TRUST_RETRY_S = 2.0
 # By then the lease is renewed, or known to be lost
 RENEWED_S: Final = 2.0
 # Records of pods that are gone are small
@@ -271,13 +273,15 @@ class Operator:
     async def _begin_to_lead(self) -> None:
         """Know the newest certificates before writing anything: pods must not be told to trust older ones."""
         while not self._is_trust_fresh and self._elector.leads:
+            pause_s = CERTIFICATE_S
             try:
                 await self._trust.refresh()
                 self._is_trust_fresh = self._trust.bundle is not None
             except (ApiError, ValueError, OSError) as error:
                 log.warning("certificates cannot be read or written: %s", error)
+                pause_s = TRUST_RETRY_S
             if not self._is_trust_fresh:
-                await asyncio.sleep(CERTIFICATE_S)
+                await asyncio.sleep(pause_s)
         self._open_or_close()
         await self._add_all()
 

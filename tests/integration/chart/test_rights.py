@@ -42,7 +42,10 @@ def succeed(outcome: Any) -> str:
 
 
 @pytest.fixture(
-    params=[{}, {"watchNamespaces": ["served"], "rbac": {"namespaced": True}}],
+    params=[
+        {"tls": {"enabled": True}},
+        {"tls": {"enabled": True}, "watchNamespaces": ["served"], "rbac": {"namespaced": True}},
+    ],
     ids=["cluster-wide", "in one namespace"],
 )
 def values(request: pytest.FixtureRequest) -> dict[str, Any]:
