@@ -5,13 +5,18 @@ It runs in threads of its own, so that it answers while the event loop is busy, 
 
 import asyncio
 import contextlib
+import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+
+log = logging.getLogger("switchboard.ops")
 
 # Longer than any pause of a healthy loop, shorter than three probe periods of 10 s
 LOOP_STALL_S = 15.0
@@ -67,6 +72,12 @@ async def serve_ops(routes: OpsRoutes, port: int, host: str = "") -> AsyncIterat
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log as everything else does, where the base class prints. A prober that hangs up is no news."""
+        error = sys.exc_info()[1]
+        level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
+        log.log(level, "request to the ops port failed", exc_info=error, extra={"from": str(client_address[0])})
 
 
 def _handler(routes: OpsRoutes, pulse: _LoopPulse) -> type[BaseHTTPRequestHandler]:
