@@ -222,7 +222,7 @@ class Bystander:
 
     def _over_session(self) -> None:
         with SyncClient(self.gateway.address, timeout_s=PATIENCE_S) as client:
-            self._repeat(lambda: client.request(self.agent, "polite").value)
+            self._repeat(lambda: client.request(self.agent, "polite", idempotent=True).value)
 
     def _repeat(self, ask: Callable[[], object]) -> None:
         while not self._stop.wait(0.02):

@@ -10,6 +10,7 @@ import yaml
 
 from switchboard_gateway import grpc_limits
 from switchboard_gateway.grpc_limits import GrpcLimits
+from switchboard_gateway.settings import ENV_SESSION_AGENTS
 from switchboard_operator import lease
 from switchboard_operator.metrics_api import documents
 from switchboard_operator.pod import Images, Surroundings, build_template
@@ -205,6 +206,7 @@ def test_the_gateway_s_environment(render: Render) -> None:
         names.ENV_LOG_LEVEL: "info",
         names.ENV_LOG_FORMAT: "json",
         **{name: value for name, value in environment(manifests, GATEWAY).items() if name.startswith(GRPC)},
+        ENV_SESSION_AGENTS: "true",
         "MINE": "1",
         names.ENV_TLS_FOLDER: "/etc/switchboard/tls",
         names.ENV_TOKEN_FILE: f"{names.TOKEN_FOLDER}/token",

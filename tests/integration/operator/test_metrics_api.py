@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -116,6 +117,10 @@ async def speaking(kube: Kube, namespace: str, operator: OperatorProcess, count:
             await speaker.fall_silent()
 
 
+def values_of(answer: dict[str, Any]) -> dict[str, str]:
+    return {item["describedObject"]["name"]: item["value"] for item in answer["items"]}
+
+
 async def test_a_pod_s_work_is_read_through_the_api_server(
     kube: Kube, namespace: str, operator: OperatorProcess
 ) -> None:
@@ -123,9 +128,8 @@ async def test_a_pod_s_work_is_read_through_the_api_server(
     async with speaking(kube, namespace, operator, 2) as (first, second):
         first.beat.load.in_flight, second.beat.load.in_flight = 3, 4
         path = f"{CUSTOM}/namespaces/{namespace}/pods/*/in_flight"
-        told = await eventually(raw(kube, path), lambda answer: len(answer["items"]) == 2)
-        values = {item["describedObject"]["name"]: item["value"] for item in told["items"]}
-        assert values == {first.name: "3", second.name: "4"}
+        wanted = {first.name: "3", second.name: "4"}
+        await eventually(raw(kube, path), lambda answer: values_of(answer) == wanted, "each pod's number")
         pool = f"{CUSTOM}/namespaces/{namespace}/agentnodes.switchboard.dev/writers/in_flight"
         await eventually(raw(kube, pool), lambda answer: answer["items"][0]["value"] == "7", "the sum of the pool")
         outside = f"{EXTERNAL}/namespaces/{namespace}/switchboard_in_flight?labelSelector=agentnode%3Dwriters"
