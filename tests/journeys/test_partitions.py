@@ -14,7 +14,7 @@ GATEWAY = "app.kubernetes.io/component=gateway"
 CALM_S = 3
 CUT_S = 12
 KEYS = 40
-# A silent stream counts as broken after 2.8 s; twice that covers the moment and a busy machine
+# A silent stream counts as broken after 2.9 s; twice that covers the moment and a busy machine
 SILENCE_MS = 6000
 # What a stream that falls silent under a call means, and nothing else
 HONEST = {"NODE_UNAVAILABLE delivered=MAYBE", "DEADLINE_EXCEEDED delivered=MAYBE"}

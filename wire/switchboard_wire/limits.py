@@ -18,8 +18,9 @@ MAX_OUTBOX_BYTES: Final = 16 * 1024 * 1024
 MAX_OPEN_BYTES: Final = 16 * 1024
 # Streams that a call may pass before it counts as a loop
 MAX_HOPS: Final = 16
-# Each end pings at this pace; three silent paces end the stream, so a silent partition is seen within 3 s.
-PING_INTERVAL_S: Final = 0.7
+# Each end pings at this pace. Four silent paces end the stream: four to five after the last word, so a silent partition
+# is seen within 3 s.
+PING_INTERVAL_S: Final = 0.58
 SILENT_PINGS: Final = 4
 # Unary payloads of an Agent that does not say
 DEFAULT_MAX_PAYLOAD_BYTES: Final = 4 * 1024 * 1024
