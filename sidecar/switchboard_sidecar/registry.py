@@ -15,6 +15,7 @@ from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import REGISTRY_CHANNEL_OPTIONS
 from switchboard_wire.security import PLAIN, Dialling, NoTrustYet
+from switchboard_wire.streams import run_together
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.registry")
@@ -103,21 +104,7 @@ class _Stream:
 
     async def run(self) -> str:
         """Read and write until one of them ends; returns why."""
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            try:
-                task.result()
-            except aio.AioRpcError as error:
-                return f"{error.code().name}: {error.details()}"
-            except (asyncio.InvalidStateError, aio.UsageError) as error:  # written after the end
-                return str(error)
-        return "closed by the operator"
+        return await run_together(self._read(), self._write(), ended="closed by the operator")
 
     async def _read(self) -> None:
         while (directive := await self._call.read()) is not _EOF:

@@ -1,7 +1,7 @@
 """Pumps between a peer and a gRPC stream of bytes: one writer, one reader, a ping from either end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -33,21 +33,27 @@ LoadReport = Callable[[], pb.Load]
 
 async def run_stream(peer: Peer, stream: ByteStream, load: LoadReport | None = None) -> str:
     """Pump until the stream ends, then tell the peer. Returns the reason. load: what our pings carry."""
-    tasks = [
-        asyncio.create_task(_read(peer, stream)),
-        asyncio.create_task(_write(peer, stream)),
-        asyncio.create_task(keep_alive(peer, load)),
-    ]
     reason = "the stream was cancelled"
     try:
+        reason = await run_together(_read(peer, stream), _write(peer, stream), keep_alive(peer, load))
+    finally:
+        peer.lose(f"{peer.label or 'the other end'}: {reason}")
+    return reason
+
+
+async def run_together(*work: Coroutine[Any, Any, None], ended: str = "closed by the other end") -> str:
+    """Run the two directions of a stream until one ends, and stop the rest. Returns why it ended.
+
+    ended: the reason of one that ended without an error. Raises what is not a stream's way to end.
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        reason = _reason(done)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        peer.lose(f"{peer.label or 'the other end'}: {reason}")
-    return reason
+    return _reason(done) or ended
 
 
 async def _read(peer: Peer, stream: ByteStream) -> None:
@@ -75,6 +81,7 @@ async def keep_alive(peer: Peer, load: LoadReport | None) -> None:
 
 
 def _reason(done: set[asyncio.Task[None]]) -> str:
+    """What ended the first of them, empty when nothing went wrong."""
     for task in done:
         error = task.exception()
         if error is None:
@@ -86,7 +93,7 @@ def _reason(done: set[asyncio.Task[None]]) -> str:
         if isinstance(error, asyncio.CancelledError):
             return "cancelled"
         raise error
-    return "closed by the other end"
+    return ""
 
 
 StreamHandler = Callable[[Any, Any], Awaitable[None]]
