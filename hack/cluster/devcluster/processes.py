@@ -7,6 +7,7 @@ read from /proc alone.
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from devcluster.faults import ClusterError, DeadlinePassed
 from devcluster.waiting import wait_until
 
 MARK = "SWITCHBOARD_CLUSTER_PART"
+EXEC_TIMEOUT_S = 5  # microseconds as a rule; a slow disk or a frozen process may stretch it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +78,35 @@ def find(state: Path) -> list[Found]:
 def read_mark(pid: int, prefix: bytes) -> Found | None:
     """Tell which part of the cluster the process is; None when it is none or has just ended."""
     try:
-        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        entries = read_environment(pid).split(b"\0")
         name = next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), None)
         # A main process leads the session that it was started in; its children belong to that session.
         return None if name is None else Found(pid, name.decode(), os.getsid(pid) == pid)
     except OSError:
         return None
+
+
+def read_environment(pid: int) -> bytes:
+    """Return the environment that the process was started with; raise OSError when it has just ended.
+
+    A process which is replacing its program, as `env` and `nsenter` do, has no environment for a moment: that
+    moment is waited for. Threads of the kernel never have one, and some programs are given none.
+    """
+    path = Path(f"/proc/{pid}/environ")
+    last_look = time.monotonic() + EXEC_TIMEOUT_S
+    while not (environment := path.read_bytes()) and may_have_environment(pid) and time.monotonic() < last_look:
+        time.sleep(0.001)
+    return environment
+
+
+def may_have_environment(pid: int) -> bool:
+    """Tell whether a process that showed no environment has one by now or is about to get one."""
+    # The names of these fields, counted from 1, are in proc_pid_stat(5); the second, in parentheses, may hold spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    memory, code, start, end = (int(fields[number - 3]) for number in (23, 26, 50, 51))
+    # The kernel fills in the place of the code last, so before that an empty environment says nothing.
+    is_settled_without = code > 0 and start == end
+    return memory > 0 and not is_settled_without
 
 
 def living_pids() -> list[int]:
