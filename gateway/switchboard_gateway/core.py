@@ -303,7 +303,10 @@ def _names(policies: Iterable[AgentPolicy]) -> set[tuple[str, str]]:
 
 
 class Client:
-    """The events of one client's peer. namespace: where its targets are when they do not say."""
+    """The events of one client's peer: a shell of this process, which signs its calls itself.
+
+    namespace: where its targets are when they do not say.
+    """
 
     __slots__ = ("_core", "_namespace")
 

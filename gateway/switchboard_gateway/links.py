@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from switchboard_gateway.callers import sign
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.peers import MAX_PEERS, PeerLink, Peers
@@ -72,7 +73,7 @@ class Link:
             peer.send(close_with(frame.call, ErrorValue(pb.UNAUTHENTICATED, "a link says HELLO before it calls")))
             return
         opened = frame.open
-        opened.principal = instance.principal
+        sign(opened, instance.principal)
         source = opened.source
         source.namespace = instance.namespace
         if source.type and not self._core.may_act_as(instance, source.type):

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from switchboard_gateway.callers import sign
 from switchboard_gateway.core import Core
 from switchboard_gateway.public_answers import abort, whole
 from switchboard_gateway.public_instances import InstancesApi
@@ -73,6 +74,7 @@ class PublicApi:
     def _open_frame(self, message: api.Message, context: Any) -> tuple[pb.Frame, bytes]:
         """The OPEN of a message, on which the core notes the Agent, and what of the payload did not fit in it."""
         opened = message.open
+        sign(opened)
         remaining = context.time_remaining()
         if remaining is not None and (not opened.deadline_ms or remaining * 1000 < opened.deadline_ms):
             opened.deadline_ms = max(1, int(remaining * 1000))

@@ -5,6 +5,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from switchboard_gateway.attached import MAX_HOSTING_SESSIONS, MAX_SESSION_AGENTS, check_hosted
+from switchboard_gateway.callers import sign
 from switchboard_gateway.instances import Instance
 from switchboard_wire.errors import SwitchboardError, close_with, failure, name_of
 from switchboard_wire.peer import Peer
@@ -21,17 +22,22 @@ MAX_INSTANCE_LENGTH = 253
 
 
 class Session:
-    """The events of one client's session. A list of agents at fault is refused whole, by a CLOSE of call 0."""
+    """The events of one client's session. A list of agents at fault is refused whole, by a CLOSE of call 0.
 
-    __slots__ = ("_core", "_instance", "_namespace")
+    principal: who the client has proved to be; empty: nobody.
+    """
 
-    def __init__(self, core: "Core", namespace: str) -> None:
+    __slots__ = ("_core", "_instance", "_namespace", "_principal")
+
+    def __init__(self, core: "Core", namespace: str, principal: str = "") -> None:
         self._core = core
         self._namespace = namespace
+        self._principal = principal
         self._instance: Instance | None = None
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         opened = frame.open
+        sign(opened, self._principal)
         source, instance = opened.source, self._instance
         if instance is not None and source.type and source.type in instance.types:
             source.namespace = self._namespace

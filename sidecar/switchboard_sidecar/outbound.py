@@ -66,6 +66,8 @@ class Outbound:
         """The host opened a call. Who calls is set here: the host is believed only within what it hosts."""
         open_ = frame.open
         self._set_source(open_)
+        open_.ClearField("principal")  # the gateway writes it; what stays in the pod has proved nothing
+        open_.ClearField("tenant")
         open_.hops += 1
         if (fault := _fault_of(open_)) is not None:
             peer.send(close_with(frame.call, fault))

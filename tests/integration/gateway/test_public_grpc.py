@@ -108,6 +108,14 @@ async def test_each_request_has_a_message_id_of_its_own(public: Public) -> None:
     assert [opened.message_id for opened in public.fake.seen] == ids
 
 
+async def test_a_client_that_names_its_own_principal_is_nobody(public: Public) -> None:
+    claimed = message("echo")
+    claimed.open.principal, claimed.open.tenant = "spiffe://cluster.local/ns/default/sa/admin", "acme"
+    await public.request(claimed)
+    assert [piece async for piece in public.stream(claimed)]
+    assert [(seen.principal, seen.tenant) for seen in public.fake.seen] == [("", "")] * 2
+
+
 async def test_a_streamed_answer_comes_in_its_pieces(public: Public) -> None:
     answers = [answer async for answer in public.stream(message("count"))]
     assert [answer.data for answer in answers] == [b"0", b"1", b"2", b"end"]

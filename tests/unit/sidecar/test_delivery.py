@@ -313,8 +313,10 @@ async def test_a_host_that_answers_twice_or_under_a_wrong_number_disturbs_nobody
 
 async def test_a_call_of_the_host_to_a_neighbour_stays_in_the_pod() -> None:
     bench = Bench(assignment("a"), assignment("b"))
-    bench.host.dispatch(host_call(1, "b", source=pb.AgentId(namespace="lie", type="a", key="k")))
+    source = pb.AgentId(namespace="lie", type="a", key="k")
+    bench.host.dispatch(host_call(1, "b", source=source, principal="spiffe://x/ns/y/sa/admin", tenant="acme"))
     (opened,) = bench.to_host()
+    assert (opened.open.principal, opened.open.tenant) == ("", "")
     assert (opened.open.source.namespace, opened.open.source.type, opened.open.source.key) == ("ns", "a", "k")
     assert (opened.open.agent, opened.open.hops, opened.open.deadline_ms) == ("b", 1, 30_000)
     bench.answer(opened.call, data=b"yes")

@@ -480,7 +480,9 @@ class Open(_message.Message):
     reply: Global___ReplyMode.ValueType
     ack: Global___AckMode.ValueType
     principal: _builtins.str
+    """who calls; as source, set by the receiver of the stream, who checked it"""
     tenant: _builtins.str
+    """likewise"""
     traceparent: _builtins.str
     tracestate: _builtins.str
     strategy: _builtins.str
