@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import click
@@ -11,11 +11,11 @@ from google.protobuf.json_format import MessageToDict
 from switchboard import Client, SwitchboardError
 from switchboard.listing import AgentFilter
 from switchboard_cli.calls import CONNECT_S, complain, explain
+from switchboard_cli.tables import cut_lines, format_columns, screen_width
 from switchboard_wire.v1 import gateway_pb2 as api
 
 HEADINGS = ("NAME", "TYPE", "VERSION", "READY", "STATE", "NODES", "CAPABILITIES", "DESCRIPTION")
 INSTANCE_HEADINGS = ("INSTANCE", "NODE", "ZONE", "STATE", "CIRCUIT", "IN FLIGHT", "LATENCY", "WEIGHT")
-WIDTH = 100
 
 
 def list_agents(gateway: str, wanted: AgentFilter, *, as_json: bool, watch: bool) -> int:
@@ -26,7 +26,7 @@ def list_agents(gateway: str, wanted: AgentFilter, *, as_json: bool, watch: bool
             for agent in found:
                 click.echo(json.dumps(_as_dict(agent), ensure_ascii=False))
         elif found:
-            click.echo("\n".join(format_table([HEADINGS, *map(_row, found)])))
+            click.echo("\n".join(cut_lines(format_columns([HEADINGS, *map(_row, found)]), screen_width())))
         else:
             click.echo("No agents.", err=True)
 
@@ -83,17 +83,29 @@ def format_agent(agent: api.AgentDescription) -> list[str]:
         "Description": agent.description,
         "State": f"{agent.state}, {agent.instances_ready} ready",
         "Capabilities": ", ".join(f"{one.name} {one.version}".strip() for one in agent.capabilities),
+        "Topics": ", ".join(one.topic + "*" * one.prefix for one in agent.topics),
         "Nodes": ", ".join(agent.nodes),
         "Balancing": f"{agent.strategy}, key affinity {agent.key_affinity}, weight {agent.weight}",
         "Limits": f"{agent.timeout_ms / 1000:g} s, {agent.max_payload_bytes} bytes",
+        "Retries": _retries(agent),
         "Waiting": f"{agent.held_calls} calls, {agent.held_bytes} bytes" if agent.held_calls else "",
     }
     lines = [f"{name + ':':14}{text}" for name, text in facts.items() if text]
     if not agent.instances:
         return lines
-    table = format_table([INSTANCE_HEADINGS, *map(_instance_row, agent.instances)])
+    table = format_columns([INSTANCE_HEADINGS, *map(_instance_row, agent.instances)])
     failures = [f"{one.name}: {one.message}" for one in agent.instances if one.message]
     return [*lines, "", *table, *failures]
+
+
+def _retries(agent: api.AgentDescription) -> str:
+    """How often a call may be tried, and when a second instance is asked beside the first; empty when not told."""
+    if not agent.attempts:
+        return ""
+    text = f"{agent.attempts} attempts" + (", idempotent" if agent.idempotent else "")
+    if agent.HasField("hedging"):
+        text += f", hedged after {agent.hedging.delay_ms} ms"
+    return text
 
 
 def _instance_row(instance: api.InstanceDescription) -> tuple[str, ...]:
@@ -138,14 +150,3 @@ def _row(agent: api.AgentSummary) -> tuple[str, ...]:
         ",".join(agent.capabilities) or "-",
         agent.description or "-",
     )
-
-
-def format_table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows as columns two blanks apart; a line ends without blanks, and is cut at 100 characters."""
-    rows = list(rows)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        lines.append(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…")
-    return lines

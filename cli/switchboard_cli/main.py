@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
+
+if TYPE_CHECKING:
+    from switchboard.options import CallOptions
 
 _WIDTH = {"max_content_width": 80, "help_option_names": ["-h", "--help"]}
 _gateway = click.option(
@@ -17,6 +21,10 @@ _gateway = click.option(
     show_default=True,
     show_envvar=True,
     help="The gateway's gRPC address.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="TEXT is JSON: send it as such.")
+_timeout = click.option(
+    "--timeout", "-t", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Give up after this time."
 )
 _namespace = click.option("--namespace", "-n", metavar="NAME", default="", help="Namespace of the agents.")
 
@@ -66,9 +74,9 @@ def dev(
 @click.argument("text", required=False)
 @click.option("--key", "-k", metavar="KEY", default="", help="Conversation, document or user within the agent.")
 @click.option("--method", "-m", metavar="NAME", default="", help="One of several methods that the agent offers.")
-@click.option("--json", "as_json", is_flag=True, help="TEXT is JSON: send it as such.")
+@_json
 @click.option("--stream", "-s", is_flag=True, help="Print the answer piece by piece as it comes.")
-@click.option("--timeout", "-t", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Give up after this time.")
+@_timeout
 @_namespace
 @_gateway
 def send(
@@ -92,18 +100,61 @@ def send(
       switchboard send counter/ada --json '{"add": 2}'
       cat report.txt | switchboard send capability:summarize --stream
     """
-    from switchboard.options import CallOptions
     from switchboard_cli.calls import Message, send_message
 
-    options: CallOptions = {"timeout_s": timeout} if timeout else {}
+    options = _call_options(timeout, namespace)
     if key:
         options["key"] = key
     if method:
         options["method"] = method
-    if namespace:
-        options["namespace"] = namespace
-    content = sys.stdin.buffer.read() if text is None or text == "-" else text
-    sys.exit(send_message(Message(gateway, agent, content, as_json, stream, options)))
+    sys.exit(send_message(Message(gateway, agent, _read_text(text), as_json, stream, options)))
+
+
+@cli.command(short_help="Send a copy to every agent that is subscribed to a topic.")
+@click.argument("topic")
+@click.argument("text", required=False)
+@click.option("--source", metavar="KEY", default="", help="Where the event comes from: the key of every copy.")
+@_json
+@_timeout
+@_namespace
+@_gateway
+def publish(
+    topic: str, text: str | None, source: str, as_json: bool, timeout: float | None, namespace: str, gateway: str
+) -> None:
+    """Send a copy of TEXT to every agent that is subscribed to TOPIC, and print what came of each.
+
+    Without TEXT, or with "-", the message is read from standard input. The status is 1 when an agent failed.
+
+    \b
+    Example:
+      switchboard publish news "It rained." --source user-1
+    """
+    from switchboard_cli.to_many import ToMany, send_to_many
+
+    options = _call_options(timeout, namespace)
+    sys.exit(send_to_many(ToMany(gateway, topic, "", source, _read_text(text), as_json, options)))
+
+
+@cli.command(short_help="Send a copy to every instance of an agent.")
+@click.argument("agent")
+@click.argument("text", required=False)
+@_json
+@_timeout
+@_namespace
+@_gateway
+def broadcast(agent: str, text: str | None, as_json: bool, timeout: float | None, namespace: str, gateway: str) -> None:
+    """Send a copy of TEXT to every instance of AGENT, a type, and print what came of each.
+
+    Without TEXT, or with "-", the message is read from standard input. The status is 1 when an instance failed.
+
+    \b
+    Example:
+      switchboard broadcast lookup "*forget*"
+    """
+    from switchboard_cli.to_many import ToMany, send_to_many
+
+    options = _call_options(timeout, namespace)
+    sys.exit(send_to_many(ToMany(gateway, "", agent, "", _read_text(text), as_json, options)))
 
 
 @cli.command(short_help="List the agents that a gateway knows.")
@@ -155,6 +206,17 @@ def top(node: str, type_: str, watch: bool, as_json: bool, gateway: str, **filte
 
     wanted = InstanceFilter(node=node, type=type_, **filters)  # type: ignore[typeddict-item]
     sys.exit(show_instances(gateway, wanted, as_json=as_json, watch=watch))
+
+
+def _read_text(text: str | None) -> str | bytes:
+    return sys.stdin.buffer.read() if text is None or text == "-" else text
+
+
+def _call_options(timeout: float | None, namespace: str) -> "CallOptions":
+    options: CallOptions = {"timeout_s": timeout} if timeout else {}
+    if namespace:
+        options["namespace"] = namespace
+    return options
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 
 import click
 from google.protobuf.json_format import MessageToDict
@@ -10,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from switchboard import Client, SwitchboardError
 from switchboard.listing import InstanceFilter
 from switchboard_cli.calls import CONNECT_S, complain, explain
+from switchboard_cli.tables import format_columns
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceReport
 
 HEADINGS = (
@@ -48,16 +48,10 @@ def render(found: InstanceList) -> list[str]:
     if not found.instances:
         return ["No instances."]
     rows = sorted(found.instances, key=lambda one: (one.namespace, one.node, -_work(one), one.name))
-    lines = _columns([HEADINGS, *map(_row, rows)])
+    lines = format_columns([HEADINGS, *map(_row, rows)])
     if found.total > len(rows):
         lines.append(f"{found.total - len(rows)} more: narrow the list by --namespace, NODE or --state")
     return lines
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned, and as wide as it gets: cut numbers would be wrong ones."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _json_lines(found: InstanceList) -> list[str]:

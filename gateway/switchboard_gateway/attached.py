@@ -15,7 +15,7 @@ from switchboard_gateway.selection import Selected
 from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.agent_id import parse_agent_id
 from switchboard_wire.errors import ErrorValue, close_with, failure
-from switchboard_wire.names import RESERVED_TYPES
+from switchboard_wire.names import MAX_TOPIC_LENGTH, RESERVED_TYPES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -31,6 +31,7 @@ MAX_VERSION_LENGTH: Final = 64
 MAX_DESCRIPTION_LENGTH: Final = 1024
 MAX_CAPABILITIES: Final = 64
 MAX_CAPABILITY_LENGTH: Final = 128
+MAX_TOPICS: Final = 64
 # A host whose session broke connects anew within this time, perhaps at another replica: until then its agents are known
 ABSENCE_S: Final = 10.0
 # Changes of one moment become one new table
@@ -66,6 +67,10 @@ def _check_lengths(agent: pb.HostedAgent) -> None:
     if len(capabilities) > MAX_CAPABILITIES or longest > MAX_CAPABILITY_LENGTH:
         bounds = f"{MAX_CAPABILITIES}, or one over {MAX_CAPABILITY_LENGTH} characters"
         raise failure(pb.VALIDATION_FAILED, f"agent {agent.type!r}: capabilities over {bounds}")
+    topics = agent.topics
+    if len(topics) > MAX_TOPICS or not all(0 < len(found.topic) <= MAX_TOPIC_LENGTH for found in topics):
+        bounds = f"{MAX_TOPICS}, or one that is empty or over {MAX_TOPIC_LENGTH} characters"
+        raise failure(pb.VALIDATION_FAILED, f"agent {agent.type!r}: topics over {bounds}")
 
 
 def _named(agent: pb.HostedAgent) -> pb.HostedAgent:
@@ -76,6 +81,7 @@ def _named(agent: pb.HostedAgent) -> pb.HostedAgent:
         state=agent.state,
         description=agent.description,
         capabilities=agent.capabilities,
+        topics=agent.topics,
     )
 
 

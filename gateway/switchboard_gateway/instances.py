@@ -8,7 +8,7 @@ from switchboard_gateway.changes import Changes
 from switchboard_gateway.directory import Directory, TypeKey
 from switchboard_routing.balance import Rng
 from switchboard_routing.breaker import State
-from switchboard_routing.policy import AgentPolicy, Capability
+from switchboard_routing.policy import AgentPolicy, Capability, Subscription
 from switchboard_routing.pool import Pool
 from switchboard_routing.weights import Report, dynamic_weight, warmth
 from switchboard_wire.peer import Peer
@@ -164,14 +164,19 @@ def announced_policies(instances: Iterable[Instance], nodes: frozenset[str] | No
     found: dict[tuple[str, str], AgentPolicy] = {}
     for instance in instances:
         for agent in instance.all_hosted:
-            capabilities = tuple(Capability(capability.name, capability.version) for capability in agent.capabilities)
-            found[instance.namespace, agent.name] = AgentPolicy(
-                namespace=instance.namespace,
-                name=agent.name,
-                type=agent.type,
-                version=agent.version,
-                description=agent.description,
-                nodes=nodes,
-                capabilities=capabilities,
-            )
+            found[instance.namespace, agent.name] = policy_of(instance.namespace, agent, nodes)
     return list(found.values())
+
+
+def policy_of(namespace: str, agent: pb.HostedAgent, nodes: frozenset[str] | None) -> AgentPolicy:
+    """The policy of an agent that only its hosts know: what they say of it, and every default."""
+    return AgentPolicy(
+        namespace=namespace,
+        name=agent.name,
+        type=agent.type,
+        version=agent.version,
+        description=agent.description,
+        nodes=nodes,
+        capabilities=tuple(Capability(found.name, found.version) for found in agent.capabilities),
+        topics=tuple(Subscription(found.topic, found.prefix) for found in agent.topics),
+    )

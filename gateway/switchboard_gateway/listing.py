@@ -9,6 +9,7 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.instances import ATTACHED, Instance, Route, Table, is_bound
 from switchboard_gateway.selection import unknown_type
 from switchboard_routing.breaker import State
+from switchboard_routing.policy import HedgingPolicy
 from switchboard_wire.errors import failure
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
@@ -177,8 +178,17 @@ def _describe_agent(core: Core, route: Route, placed: Iterable[Placed]) -> api.A
         idempotent=policy.retries.idempotent,
         held_calls=held_calls,
         held_bytes=held_bytes,
+        topics=[pb.Subscription(topic=found.topic, prefix=found.prefix) for found in policy.topics],
+        hedging=_describe_hedging(policy.hedging),
+        attempts=policy.retries.attempts,
         instances=[_describe_instance(route, found, now) for found in placed],
     )
+
+
+def _describe_hedging(hedging: HedgingPolicy | None) -> api.HedgingDescription | None:
+    if hedging is None:
+        return None
+    return api.HedgingDescription(delay_ms=int(hedging.delay_s * 1000), attempts=hedging.attempts)
 
 
 def _describe_instance(route: Route, placed: Placed, now: float) -> api.InstanceDescription:

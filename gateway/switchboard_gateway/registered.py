@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from switchboard_gateway.instances import Instance
-from switchboard_routing.policy import AgentPolicy, Capability
+from switchboard_gateway.instances import Instance, policy_of
+from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.v1 import frames_pb2 as pb
 
 Key = tuple[str, str]  # namespace, and an Agent's name or an AgentNode's
@@ -51,15 +51,4 @@ def _announced(instances: Iterable[Instance]) -> dict[Key, AgentPolicy]:
                 key = (instance.namespace, agent.name)
                 agents[key] = agent
                 nodes.setdefault(key, set()).add(instance.node)
-    return {
-        key: AgentPolicy(
-            namespace=key[0],
-            name=agent.name,
-            type=agent.type,
-            version=agent.version,
-            description=agent.description,
-            nodes=frozenset(nodes[key]),
-            capabilities=tuple(Capability(capability.name, capability.version) for capability in agent.capabilities),
-        )
-        for key, agent in agents.items()
-    }
+    return {key: policy_of(key[0], agent, frozenset(nodes[key])) for key, agent in agents.items()}

@@ -84,6 +84,7 @@ class Entry:
             message=self.message,
             capabilities=said.capabilities if said is not None else None,
             description=said.description if said is not None else "",
+            topics=said.topics if said is not None else None,
         )
 
 

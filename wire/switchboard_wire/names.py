@@ -33,6 +33,16 @@ ZONE_LABEL: Final = "topology.kubernetes.io/zone"
 
 # A Service or pod name derived from an AgentNode's still fits a DNS label of 63
 MAX_NAME_LENGTH: Final = 52
+# By what callers find an agent: patterns and lengths, of Agents and of agents that code registers
+CAPABILITY: Final = "^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$"
+MAX_CAPABILITY_LENGTH: Final = 63
+TOPIC: Final = "^[A-Za-z0-9_.:=-]+$"
+MAX_TOPIC_LENGTH: Final = 253
+# Semantic Versioning 2.0.0, ASCII digits only, without its lookaheads (RE2 has none and needs none)
+SEMVER: Final = (
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+)
 RESERVED_TYPES: Final = frozenset({"tasks"})  # /api/v1/agents/tasks is a path of its own
 
 # The pod of an AgentNode

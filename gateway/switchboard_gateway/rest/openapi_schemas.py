@@ -148,6 +148,10 @@ _AGENT = _object(
             "type": "array",
             "items": _object({"name": _TEXT, "version": _TEXT, "description": _TEXT}),
         },
+        "topics": {
+            "type": "array",
+            "items": _object({"type": _TEXT, "match": _choice("Exact", "Prefix")}),
+        },
         "nodes": _STRINGS,
         "instancesReady": _COUNT,
         "state": _AGENT_STATE,
@@ -156,10 +160,16 @@ _AGENT = _object(
         "keyAffinity": _choice(*(affinity.value for affinity in KeyAffinity)),
         "timeoutMs": _COUNT,
         "maxPayloadBytes": _COUNT,
+        "attempts": _said(_COUNT, "Of one call, the first included."),
         "idempotent": {"type": "boolean"},
+        "hedging": _said(
+            _object({"delayMs": _COUNT, "attempts": _COUNT}),
+            "Without an answer for so long, one more instance is asked. Missing: no hedging.",
+        ),
         "held": _said(_object({"calls": _COUNT, "bytes": _COUNT}), "What waits at this replica for an instance."),
         "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
-    }
+    },
+    optional=("hedging",),
 )
 
 _INSTANCE = _object(

@@ -90,7 +90,7 @@ def describe_summary(agent: api.AgentSummary) -> dict[str, Any]:
 
 
 def describe_agent(agent: api.AgentDescription) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "name": agent.name,
         "version": agent.version,
         "description": agent.description,
@@ -98,6 +98,7 @@ def describe_agent(agent: api.AgentDescription) -> dict[str, Any]:
             {"name": found.name, "version": found.version, "description": found.description}
             for found in agent.capabilities
         ],
+        "topics": [{"type": one.topic, "match": "Prefix" if one.prefix else "Exact"} for one in agent.topics],
         "nodes": list(agent.nodes),
         "instancesReady": agent.instances_ready,
         "state": agent.state,
@@ -106,10 +107,14 @@ def describe_agent(agent: api.AgentDescription) -> dict[str, Any]:
         "keyAffinity": agent.key_affinity,
         "timeoutMs": agent.timeout_ms,
         "maxPayloadBytes": agent.max_payload_bytes,
+        "attempts": agent.attempts,
         "idempotent": agent.idempotent,
         "held": {"calls": agent.held_calls, "bytes": agent.held_bytes},
         "instances": [describe_instance(instance) for instance in agent.instances],
     }
+    if agent.HasField("hedging"):
+        found["hedging"] = {"delayMs": agent.hedging.delay_ms, "attempts": agent.hedging.attempts}
+    return found
 
 
 def describe_instance(instance: api.InstanceDescription) -> dict[str, Any]:

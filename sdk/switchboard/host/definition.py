@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
+from switchboard.host.finding import DEFAULT_VERSION, read_capabilities, read_topics
 from switchboard_wire.agent_id import parse_agent_id
 from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.names import SEMVER
 
 ATTRIBUTE = "__switchboard_agent__"
 METHOD_ATTRIBUTE = "__switchboard_method__"
@@ -21,6 +23,7 @@ class AgentOptions(TypedDict, total=False):
     version: str  # 1.0.0 when left out
     description: str  # the first line of the docstring when left out
     capabilities: Sequence[str]  # names, or name@version
+    topics: Sequence[str]  # subscriptions; one that ends with * is to every topic that begins so
     concurrency: int  # messages at once in this process; no limit but the pool's when left out
     on_start: Hook  # runs before the first message; the agent is not ready until it returns
     on_stop: Hook  # runs after the last message
@@ -28,12 +31,13 @@ class AgentOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """An agent as its code describes it. capabilities: (name, version)."""
+    """An agent as its code describes it. capabilities: (name, version). topics: (topic, whether it is a prefix)."""
 
     type: str
-    version: str = "1.0.0"
+    version: str = DEFAULT_VERSION
     description: str = ""
     capabilities: tuple[tuple[str, str], ...] = ()
+    topics: tuple[tuple[str, bool], ...] = ()
     concurrency: int | None = None
     on_start: Hook | None = None
     on_stop: Hook | None = None
@@ -51,7 +55,7 @@ def agent(target: T | str | None = None, /, **options: Unpack[AgentOptions]) -> 
     """Make a function or class an agent: `@agent`, `@agent("summarizer")`, `@agent(capabilities=["summarize"])`.
 
     The type is the name of the function or class in DNS form when none is given; an Agent resource whose entry names
-    the function decides about type, version and capabilities itself. Raises ValueError for a type that is no DNS label.
+    the function decides about type, version, capabilities and topics itself. Raises ValueError for what cannot be.
     """
     if target is None or isinstance(target, str):
         return lambda decorated: _define(decorated, target, options)
@@ -72,15 +76,21 @@ def build_definition(target: object, type_: str | None, options: AgentOptions) -
         raise ValueError(error.message) from None
     if "/" in name:
         raise ValueError(f"{name!r} has a key: an agent is defined by its type alone")
+    version = options.get("version", DEFAULT_VERSION)
+    if not re.fullmatch(SEMVER, version):
+        raise ValueError(
+            f"version {version!r} of agent {name!r}: write a semantic version, three numbers such as 1.2.0"
+        )
     concurrency = options.get("concurrency")
     if concurrency is not None and concurrency < 1:
         raise ValueError(f"concurrency of agent {name!r} is {concurrency}: say at least 1")
     doc = (getattr(target, "__doc__", None) or "").strip()
     return Definition(
         type=name,
-        version=options.get("version", "1.0.0"),
+        version=version,
         description=options.get("description", doc.splitlines()[0] if doc else ""),
-        capabilities=tuple(_capability(text) for text in options.get("capabilities", ())),
+        capabilities=read_capabilities(options.get("capabilities", ())),
+        topics=read_topics(options.get("topics", ())),
         concurrency=concurrency,
         on_start=options.get("on_start"),
         on_stop=options.get("on_stop"),
@@ -91,11 +101,6 @@ def definition_of(target: object) -> Definition | None:
     """The definition of a decorated object, None of any other. A subclass does not inherit its base's."""
     found = vars(target).get(ATTRIBUTE) if hasattr(target, "__dict__") else None
     return found if isinstance(found, Definition) else None
-
-
-def _capability(text: str) -> tuple[str, str]:
-    name, _, version = text.partition("@")
-    return name, version or "1.0.0"
 
 
 def _type_of(name: str) -> str:

@@ -71,6 +71,9 @@ class Deployed:
             capabilities=[pb.Capability(name=name, version=version) for name, version in definition.capabilities]
             if definition
             else [],
+            topics=[pb.Subscription(topic=topic, prefix=prefix) for topic, prefix in definition.topics]
+            if definition
+            else [],
         )
 
 

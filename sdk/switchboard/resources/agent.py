@@ -9,7 +9,6 @@ from switchboard.resources.agentnode import AgentNodeSpec, is_pool_name
 from switchboard.resources.base import Int, Model, NullsDropped, Rule, Unique
 from switchboard.resources.fields import (
     DNS_1035,
-    SEMVER,
     VERSION_WORDS,
     Count,
     DnsName,
@@ -22,7 +21,7 @@ from switchboard.resources.fields import (
 from switchboard.resources.handler import Capability, Handler, Topic
 from switchboard.resources.meta import Conditions, ObjectMeta
 from switchboard.resources.policy import CircuitBreaker, Hedging, LoadBalancing, Retries
-from switchboard_wire.names import MAX_NAME_LENGTH, RESERVED_TYPES
+from switchboard_wire.names import MAX_NAME_LENGTH, RESERVED_TYPES, SEMVER
 
 
 def is_agent_type(text: str) -> bool:

@@ -13,11 +13,6 @@ from switchboard_wire.names import MAX_NAME_LENGTH
 DNS_1035: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 # RFC 1123 subdomain: what Kubernetes calls most objects.
 DNS_1123_SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-# Semantic Versioning 2.0.0, ASCII digits only, without its lookaheads (RE2 has none and needs none).
-SEMVER: Final = (
-    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
-    r"(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
-)
 VERSION_WORDS: Final = "must be a semantic version, three numbers such as 1.2.0"
 # resource.Quantity of apimachinery, as its own OpenAPI describes it.
 QUANTITY: Final = (

@@ -5,16 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from switchboard.resources.base import Int, JsonObject, Model, Rule, Unique
-from switchboard.resources.fields import SEMVER, VERSION_WORDS, VersionText, matches
-from switchboard_wire.names import OPS_PORT
+from switchboard.resources.fields import VERSION_WORDS, VersionText, matches
+from switchboard_wire.names import CAPABILITY, MAX_CAPABILITY_LENGTH, MAX_TOPIC_LENGTH, OPS_PORT, SEMVER, TOPIC
 
 # module.path:attribute.path in ASCII, what the host imports.
 ENTRY = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 # An absolute path of RFC 3986 without query and fragment; {agent} is where the agent's type goes.
 HTTP_PATH = r"^/([A-Za-z0-9._~!$&()*+,;=:@%/-]|\{agent\})*$"
 HEALTH_PATH = r"^/[A-Za-z0-9._~!$&()*+,;=:@%/-]*$"
-CAPABILITY = "^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$"
-TOPIC = "^[A-Za-z0-9_.:=-]+$"
 
 
 class PythonHandler(Model):
@@ -91,7 +89,7 @@ class Handler(Model):
 class Capability(Model):
     """Something that the agent can do, by which callers find it."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
+    name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CAPABILITY_LENGTH)] = Field(
         description="Name of the capability, for example summarize."
     )
     version: VersionText = Field(default="1.0.0", description="Semantic version of the capability.")
@@ -121,7 +119,7 @@ class Capability(Model):
 class Topic(Model):
     """A topic to which the agent is subscribed."""
 
-    type: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=TOPIC)] = Field(
+    type: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TOPIC_LENGTH, pattern=TOPIC)] = Field(
         description="Type of the topic, or how it begins."
     )
     match: Literal["Exact", "Prefix"] = Field(

@@ -75,6 +75,13 @@ class Dev:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(number) for number in path.read_text().split()]
 
+    def run(self, *arguments: str, text: str = "", gateway: str = "") -> tuple[int, str, str]:
+        """One command beside it: its status, stdout and stderr."""
+        command = [sys.executable, "-m", "switchboard_cli.main", *arguments]
+        command += ["--gateway", gateway or f"localhost:{self.grpc}"]
+        ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        return ended.returncode, ended.stdout, ended.stderr
+
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(WAIT_S)
@@ -133,6 +140,41 @@ def test_agents_answer_over_every_api_and_what_happens_is_shown(dev: Callable[..
     )
     with urllib.request.urlopen(request, timeout=WAIT_S) as response:
         assert json.load(response)["output"] == "REST"
+
+
+LISTENERS = """
+from switchboard import Context, agent
+
+@agent(topics=["news"])
+async def reader(text: str, ctx: Context) -> str:
+    return f"{ctx.key} read {text}"
+
+@agent(topics=["news*"])
+async def archivist(text: str) -> str:
+    raise ValueError("no room")
+"""
+
+
+def test_what_is_published_reaches_the_agents_that_code_subscribes(dev: Callable[..., Dev]) -> None:
+    running = dev(LISTENERS)
+    running.wait_for("^ready in .*archivist, reader")
+    with SyncClient(f"localhost:{running.grpc}") as client:
+        deliveries = client.publish("news", "It rained.", source="ada")
+        assert [(str(one.agent), one.value) for one in deliveries] == [
+            ("archivist/ada", None),
+            ("reader/ada", "ada read It rained."),
+        ]
+        assert [str(one.agent) for one in client.publish("news.local", "x")] == ["archivist"]
+        assert client.publish("weather", "x") == []
+    status, table, _ = running.run("publish", "news", "It rained.", "--source", "ada")
+    assert status == 1, "a receiver failed"
+    assert [line.split("  ")[0] for line in table.splitlines()] == ["AGENT", "archivist/ada", "reader/ada"]
+    assert "PROCESSING_ERROR: ValueError: no room" in table
+    assert "ada read It rained." in table
+    assert running.run("publish", "weather", "x") == (0, "", "Nobody is subscribed to weather.\n")
+    status, table, _ = running.run("broadcast", "reader", "all")
+    assert (status, table.splitlines()[1].split()) == (0, ["reader", "dev-0", "read", "all"])
+    assert "Topics:       news" in running.run("describe", "reader")[1]
 
 
 def test_a_change_is_there_soon_and_a_fault_is_shown_until_it_is_gone(dev: Callable[..., Dev], tmp_path: Path) -> None:
@@ -230,13 +272,7 @@ def test_ports_asked_for_are_kept_or_refused() -> None:
 def test_send_and_agents_print_what_scripts_need(dev: Callable[..., Dev]) -> None:
     running = dev()
     running.wait_for("^ready in ")
-    gateway = f"localhost:{running.grpc}"
-
-    def run(*arguments: str, text: str = "") -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "switchboard_cli.main", *arguments, "--gateway", gateway]
-        ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=WAIT_S, check=False)
-        return ended.returncode, ended.stdout, ended.stderr
-
+    run = running.run
     assert run("send", "shout", "hello") == (0, "HELLO\n", "")
     assert run("send", "shout", text="from stdin") == (0, "FROM STDIN\n", "")
     assert run("send", "divide", "--json", "[3, 2]") == (0, "1.5\n", "")
@@ -251,7 +287,6 @@ def test_send_and_agents_print_what_scripts_need(dev: Callable[..., Dev]) -> Non
     assert status == 0
     assert table.splitlines()[0].split()[:4] == ["NAME", "TYPE", "VERSION", "READY"]
     assert [json.loads(line)["type"] for line in run("agents", "--json")[1].splitlines()] == ["divide", "shout"]
-    gateway = "127.0.0.1:1"
-    status, _, error = run("agents")
+    status, _, error = run("agents", gateway="127.0.0.1:1")
     assert (status, error.count("\n")) == (1, 1)
     assert "127.0.0.1:1 cannot be reached" in error

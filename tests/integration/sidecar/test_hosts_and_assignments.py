@@ -160,6 +160,7 @@ async def test_agents_that_code_registers_fill_handlerless_ones_and_where_dynami
                     state=pb.HOSTED_READY,
                     description="found in code",
                     capabilities=[pb.Capability(name="sum", version="1.0.0")],
+                    topics=[pb.Subscription(topic="news")],
                 ),
             ]
             host.say()
@@ -169,7 +170,11 @@ async def test_agents_that_code_registers_fill_handlerless_ones_and_where_dynami
             stage.assign(assignment("declared", type="typed", registered=True), generation=2, dynamic=True)
             await until(lambda: stage.gateway.ready == {"declared", "free"})
             free = next(agent for agent in stage.gateway.hosted[-1].agents if agent.name == "free")
-            assert (free.description, free.capabilities[0].name) == ("found in code", "sum")
+            assert (free.description, free.capabilities[0].name, free.topics[0].topic) == (
+                "found in code",
+                "sum",
+                "news",
+            )
             assert (await stage.gateway.call("free")).data == b"hi"
 
 

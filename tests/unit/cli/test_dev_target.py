@@ -14,7 +14,6 @@ from switchboard_cli.dev_target import (
     find_target,
     read_http_target,
 )
-from switchboard_cli.listing import format_table
 
 AGENT = "from switchboard import agent\n\n@agent\nasync def f(text: str) -> str:\n    return text\n"
 
@@ -75,9 +74,3 @@ def test_a_log_record_becomes_a_line(record: dict[str, Any], expected: str | Non
 
     line = describe({"time": "2026-11-21T10:00:00.123Z", **record}, "/code")
     assert (unstyle(line).removeprefix("10:00:00.123 ") if line else line) == expected
-
-
-def test_a_table_lines_up_and_is_cut() -> None:
-    assert format_table([("NAME", "X"), ("longer", "")]) == ["NAME    X", "longer"]
-    (line,) = format_table([("n", "y" * 200)])
-    assert (len(line), line[-1]) == (100, "…")

@@ -8,9 +8,7 @@ from click.testing import CliRunner
 from switchboard_cli import main
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["dev"], ["send"], ["agents"], ["describe"]], ids=lambda found: " ".join(found) or "all"
-)
+@pytest.mark.parametrize("arguments", [[], *([name] for name in main.cli.commands)], ids=" ".join)
 def test_help_fits_in_80_columns(arguments: list[str]) -> None:
     result = CliRunner().invoke(main.cli, [*arguments, "--help"], terminal_width=80)
     assert result.exit_code == 0

@@ -1,13 +1,18 @@
 """How agents and their instances are printed."""
 
-from switchboard_cli.listing import format_agent, format_table
+from switchboard_cli.listing import format_agent
+from switchboard_cli.tables import cut_lines, format_columns
+from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 
 
-def test_columns_are_two_blanks_apart_and_lines_are_cut() -> None:
-    assert format_table([("A", "LONG"), ("abc", "x")]) == ["A    LONG", "abc  x"]
-    [line] = format_table([("x" * 200,)])
-    assert (len(line), line[-1]) == (100, "…")
+def test_columns_are_two_blanks_apart() -> None:
+    assert format_columns([("A", "LONG"), ("abc", "x")]) == ["A    LONG", "abc  x"]
+
+
+def test_lines_are_cut_for_a_screen_and_nowhere_else() -> None:
+    assert cut_lines(["x" * 81, "y" * 80], 80) == ["x" * 79 + "…", "y" * 80]
+    assert cut_lines(["x" * 200], None) == ["x" * 200]
 
 
 def test_an_agent_is_told_with_its_instances_and_why_one_failed() -> None:
@@ -22,6 +27,10 @@ def test_an_agent_is_told_with_its_instances_and_why_one_failed() -> None:
         weight=100,
         timeout_ms=30_000,
         max_payload_bytes=1000,
+        attempts=3,
+        idempotent=True,
+        hedging=api.HedgingDescription(delay_ms=80, attempts=2),
+        topics=[pb.Subscription(topic="news"), pb.Subscription(topic="orders.", prefix=True)],
         held_calls=2,
         held_bytes=5,
         instances=[
@@ -35,9 +44,11 @@ def test_an_agent_is_told_with_its_instances_and_why_one_failed() -> None:
     assert format_agent(agent) == [
         "Name:         echo 1.0.0",
         "State:        Ready, 1 ready",
+        "Topics:       news, orders.*",
         "Nodes:        pool",
         "Balancing:    RoundRobin, key affinity None, weight 100",
         "Limits:       30 s, 1000 bytes",
+        "Retries:      3 attempts, idempotent, hedged after 80 ms",
         "Waiting:      2 calls, 5 bytes",
         "",
         "INSTANCE  NODE  ZONE  STATE   CIRCUIT       IN FLIGHT  LATENCY  WEIGHT",

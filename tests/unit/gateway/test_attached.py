@@ -297,6 +297,16 @@ async def test_a_host_that_says_goodbye_gets_no_more_calls(replicas: tuple[Repli
             id="capabilities without end",
         ),
         pytest.param(
+            pb.Hello(hosted=pb.Hosted(agents=[pb.HostedAgent(type="echo", topics=[pb.Subscription(topic="t")] * 65)])),
+            pb.VALIDATION_FAILED,
+            id="topics without end",
+        ),
+        pytest.param(
+            pb.Hello(hosted=pb.Hosted(agents=[pb.HostedAgent(type="echo", topics=[pb.Subscription(prefix=True)])])),
+            pb.VALIDATION_FAILED,
+            id="a subscription to everything",
+        ),
+        pytest.param(
             pb.Hello(namespace="kube-system", hosted=hosted("echo")), pb.PERMISSION_DENIED, id="a foreign namespace"
         ),
         pytest.param(pb.Hello(instance="a\nb", hosted=hosted("echo")), pb.VALIDATION_FAILED, id="an unprintable name"),

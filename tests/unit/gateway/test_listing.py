@@ -13,8 +13,9 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.listing import Listing, describe_type
 from switchboard_gateway.metrics import GatewayMetrics
+from switchboard_gateway.rest.reads import describe_agent
 from switchboard_gateway.watching import MAX_PART, MAX_WATCHERS, Teller, Watches
-from switchboard_routing.policy import AgentPolicy
+from switchboard_routing.policy import AgentPolicy, HedgingPolicy, Subscription
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.peer import Peer, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -81,6 +82,25 @@ async def test_an_instance_of_a_pool_to_which_the_agent_is_not_bound_is_not_told
     join(core, "stranger", pb.HOSTED_READY, node="other")
     assert state_of(core) == "Offline"
     assert [list(agent.instances) for agent in describe_type(core, "default", "echo").agents] == [[]]
+
+
+async def test_an_agent_is_told_with_its_topics_its_attempts_and_its_hedging(core: Core) -> None:
+    topics = (Subscription("news"), Subscription("orders.", prefix=True))
+    hedged = AgentPolicy("default", "echo", "echo", topics=topics, hedging=HedgingPolicy(0.08, 3))
+    core.set_directory([hedged, AgentPolicy("default", "plain", "plain")])
+    [agent] = describe_type(core, "default", "echo").agents
+    assert [(one.topic, one.prefix) for one in agent.topics] == [("news", False), ("orders.", True)]
+    assert (agent.attempts, agent.hedging.delay_ms, agent.hedging.attempts) == (3, 80, 3)
+    [plain] = describe_type(core, "default", "plain").agents
+    assert not plain.HasField("hedging")
+    assert (describe_agent(agent)["hedging"], "hedging" in describe_agent(plain)) == (
+        {"delayMs": 80, "attempts": 3},
+        False,
+    )
+    assert describe_agent(agent)["topics"] == [
+        {"type": "news", "match": "Exact"},
+        {"type": "orders.", "match": "Prefix"},
+    ]
 
 
 async def test_a_list_is_made_anew_only_when_something_has_changed(core: Core) -> None:

@@ -1,7 +1,7 @@
 """Agents that code registers on a dynamic AgentNode: addressable, as long as people declare nothing else."""
 
 import pytest
-from gateway_memory import FakeInstance, echo
+from gateway_memory import FakeInstance, echo, turns
 from prometheus_client import CollectorRegistry
 
 from switchboard_gateway.core import Core
@@ -47,6 +47,21 @@ async def test_an_agent_that_code_registered_answers_and_is_listed(core: Core) -
     FakeInstance(core, "a", echo, agents=("own",))
     assert await ask(core, "own") == "a"
     assert core.directory.types("default") == ["own"]
+
+
+async def test_what_code_says_of_an_agent_its_capabilities_and_its_topics_find_it(core: Core) -> None:
+    instance = FakeInstance(core, "a", echo, agents=())
+    own = pb.HostedAgent(name="own", type="own", version="1.2.0", description="Its own.", state=pb.HOSTED_READY)
+    own.capabilities.add(name="sum", version="2.0.0")
+    own.topics.add(topic="news")
+    own.topics.add(topic="orders.", prefix=True)
+    instance.peer.send(pb.Frame(kind=pb.HOSTED, hosted=pb.Hosted(agents=[own])))
+    await turns()
+    [policy] = core.directory.policies()
+    assert (policy.version, policy.description, policy.nodes) == ("1.2.0", "Its own.", frozenset({"pool"}))
+    assert core.directory.capabilities("default") == ["sum"]
+    found = [core.directory.subscribers("default", topic) for topic in ("news", "news.local", "orders.new")]
+    assert found == [[policy], [], [policy]]
 
 
 async def test_what_an_ordinary_agentnode_announces_is_not_addressable(core: Core) -> None:

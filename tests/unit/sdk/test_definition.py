@@ -24,12 +24,24 @@ def test_a_decorated_function_stays_what_it_was() -> None:
 
 
 def test_options_are_kept() -> None:
-    @agent("writer", version="2.0.0", capabilities=["write", "draft@1.2.0"], concurrency=3, description="Writes.")
+    @agent(
+        "writer",
+        version="2.0.0",
+        capabilities=["write", "draft@1.2.0"],
+        topics=["news", "orders.*"],
+        concurrency=3,
+        description="Writes.",
+    )
     async def compose(text: str) -> str:
         return text
 
     assert definition_of(compose) == Definition(
-        "writer", "2.0.0", "Writes.", (("write", "1.0.0"), ("draft", "1.2.0")), concurrency=3
+        "writer",
+        "2.0.0",
+        "Writes.",
+        (("write", "1.0.0"), ("draft", "1.2.0")),
+        (("news", False), ("orders.", True)),
+        concurrency=3,
     )
 
 
@@ -51,6 +63,24 @@ def test_a_class_gets_its_name_and_a_subclass_does_not_inherit_it() -> None:
 def test_a_type_that_is_no_dns_label_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"no agent type|has a key"):
         agent(name)(lambda text: text)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"capabilities": "sum"}, r"write a list, capabilities=\[\"sum\"\]", id="a text for a list"),
+        pytest.param({"topics": "news"}, r"write a list, topics=\[\"news\"\]", id="a text for a list of topics"),
+        pytest.param({"capabilities": ["Sum it"]}, "capability 'Sum it': its name", id="a capability in words"),
+        pytest.param({"capabilities": ["sum@2"]}, "capability 'sum@2': after @", id="a version of one number"),
+        pytest.param({"topics": ["*"]}, r"topic '\*': write", id="every topic"),
+        pytest.param({"topics": ["a*b"]}, r"topic 'a\*b': write", id="a star within"),
+        pytest.param({"topics": ["x" * 254]}, "at most 253", id="a topic without end"),
+        pytest.param({"version": "2"}, "version '2' of agent 'a': write", id="a version of one number of the agent"),
+    ],
+)
+def test_what_would_find_nobody_is_refused_with_the_remedy(options: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        agent("a", **options)(lambda text: text)
 
 
 def test_a_concurrency_below_one_is_refused() -> None:

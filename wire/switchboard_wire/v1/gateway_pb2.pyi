@@ -289,6 +289,9 @@ class AgentDescription(_message.Message):
     HELD_CALLS_FIELD_NUMBER: _builtins.int
     HELD_BYTES_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
+    HEDGING_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     description: _builtins.str
@@ -304,12 +307,20 @@ class AgentDescription(_message.Message):
     held_calls: _builtins.int
     """calls that wait at this replica for an instance"""
     held_bytes: _builtins.int
+    attempts: _builtins.int
+    """of one call, the first included"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapabilityDescription]: ...
     @_builtins.property
     def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceDescription]: ...
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedCompositeFieldContainer[_frames_pb2.Subscription]: ...
+    @_builtins.property
+    def hedging(self) -> Global___HedgingDescription:
+        """absent: no hedging"""
+
     def __init__(
         self,
         *,
@@ -329,14 +340,41 @@ class AgentDescription(_message.Message):
         held_calls: _builtins.int = ...,
         held_bytes: _builtins.int = ...,
         instances: _abc.Iterable[Global___InstanceDescription] | None = ...,
+        topics: _abc.Iterable[_frames_pb2.Subscription] | None = ...,
+        hedging: Global___HedgingDescription | None = ...,
+        attempts: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hedging", b"hedging"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "description", b"description", "held_bytes", b"held_bytes", "held_calls", b"held_calls", "idempotent", b"idempotent", "instances", b"instances", "instances_ready", b"instances_ready", "key_affinity", b"key_affinity", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "timeout_ms", b"timeout_ms", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capabilities", b"capabilities", "description", b"description", "hedging", b"hedging", "held_bytes", b"held_bytes", "held_calls", b"held_calls", "idempotent", b"idempotent", "instances", b"instances", "instances_ready", b"instances_ready", "key_affinity", b"key_affinity", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "timeout_ms", b"timeout_ms", "topics", b"topics", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentDescription: _TypeAlias = AgentDescription  # noqa: Y015
+
+@_typing.final
+class HedgingDescription(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    delay_ms: _builtins.int
+    """without an answer until one more instance is asked"""
+    attempts: _builtins.int
+    """at most under way, the first included"""
+    def __init__(
+        self,
+        *,
+        delay_ms: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "delay_ms", b"delay_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HedgingDescription: _TypeAlias = HedgingDescription  # noqa: Y015
 
 @_typing.final
 class CapabilityDescription(_message.Message):
