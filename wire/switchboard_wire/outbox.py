@@ -5,14 +5,26 @@ from collections import OrderedDict, deque
 from switchboard_wire.limits import MAX_BATCH_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
-# Without a bound, all calls in flight travel as one batch and every process on the way waits for it in turn: bounded,
-# the next process works on the first batch while this one fills the second. Smaller costs more writes.
+# All calls in flight would travel as one batch, if they could, and every process on the way wait for it in turn. So a
+# batch is written before its turn of the loop is over once it holds a share of the calls that are open: the next
+# process works on it while this one fills the next. Smaller costs more in writes than it brings.
+MIN_BATCH_FRAMES = 16
 MAX_BATCH_FRAMES = 64
+BATCHES_UNDER_WAY = 4
+# With fewer calls open a batch that fills up is a piece of somebody's long answer, for which size is all that counts
+FEW_CALLS = 2 * MIN_BATCH_FRAMES
 # With more waiting than this, a call may be in a hurry behind another's long answer. Below, order of arrival is fair
 # enough, and costs nothing per frame.
 CROWD_FRAMES = 2 * MAX_BATCH_FRAMES
 # Tag and length of a frame in its batch
 FRAME_BYTES = 5
+
+
+def enough_for_a_batch(open_calls: int) -> int:
+    """How many frames are written at once rather than at the end of the turn, with so many calls open."""
+    if open_calls < FEW_CALLS:
+        return MAX_BATCH_FRAMES
+    return min(max(open_calls // BATCHES_UNDER_WAY, MIN_BATCH_FRAMES), MAX_BATCH_FRAMES)
 
 
 class Outbox:
@@ -37,8 +49,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._frames) + self._turn_frames
 
-    def append(self, frame: pb.Frame) -> None:
-        self._frames.append(frame)
+    def append(self, frame: pb.Frame) -> int:
+        """Queue a frame. Returns how many came since a batch was taken last."""
+        frames = self._frames
+        frames.append(frame)
+        return len(frames)
 
     def measure(self) -> int:
         """The bytes that wait. Asked only while the stream is not writable: counting costs, most frames just pass."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from switchboard_wire.limits import MAX_MESSAGE_BYTES
+from switchboard_wire.outbox import MAX_BATCH_FRAMES, enough_for_a_batch
 from switchboard_wire.peer import Peer, PeerEvents, ProtocolError
 from switchboard_wire.streams import LoadReport, SilentError, keep_alive
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -30,25 +31,28 @@ Accept = Callable[[str, "SocketPeer"], PeerEvents | None]
 
 
 class SocketPeer(Peer):
-    """A peer on a socket: what is sent in one turn of the loop goes out in one write at its end."""
+    """A peer on a socket: what is sent in one turn of the loop goes out together, at its end or when it is enough."""
 
-    __slots__ = ("_loop", "_scheduled", "_writable", "closed", "transport")
+    __slots__ = ("_enough", "_loop", "_scheduled", "_writable", "closed", "transport")
 
     def __init__(self, events: PeerEvents, *, dialled: bool, label: str = "") -> None:
         super().__init__(events, dialled=dialled, label=label)
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
         self._writable = False
+        self._enough = MAX_BATCH_FRAMES
         self.transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[str] = self._loop.create_future()
 
     def send(self, frame: pb.Frame) -> None:
         if self._is_shut and not self._passes(frame):
             return
-        self.outbox.append(frame)
+        waiting = self.outbox.append(frame)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+        elif waiting >= self._enough and self._writable:
+            self._write_batch(self.outbox.take())
 
     def attach(self, transport: asyncio.Transport) -> None:
         """The socket is there: write what waits."""
@@ -84,13 +88,16 @@ class SocketPeer(Peer):
         if not self.closed.done():
             self.closed.set_result(reason)
 
+    def _write_batch(self, batch: bytes) -> None:
+        self.transport.write(len(batch).to_bytes(_LENGTH, "big") + batch)  # type: ignore[union-attr]
+
     def _flush(self) -> None:
         self._scheduled = False
-        transport = self.transport
-        if transport is None:
+        if self.transport is None:
             return
+        self._enough = enough_for_a_batch(len(self.calls))
         while self._writable and (batch := self.outbox.take()):
-            transport.write(len(batch).to_bytes(_LENGTH, "big") + batch)
+            self._write_batch(batch)
         if not self._writable or self._is_shut:
             self._measure()
 
