@@ -69,7 +69,7 @@ def c_program(source: Path, package: str, *flags: str) -> Path:
 
 def python_environment(name: str, requirements: Path) -> Path:
     """The interpreter of an environment that holds the hashed requirements and nothing else. Raises Unavailable."""
-    folder = _folder(name, [requirements])
+    folder = _folder(name, [requirements], sys.base_prefix + sys.version)
     python, complete = folder / "bin" / "python", folder / ".complete"
     with locked(FOLDER / f".{name}.lock"):
         if not complete.exists():
@@ -83,8 +83,9 @@ def python_environment(name: str, requirements: Path) -> Path:
     return python
 
 
-def _folder(name: str, sources: Sequence[Path]) -> Path:
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
+def _folder(name: str, sources: Sequence[Path], also: str = "") -> Path:
+    content = b"".join(source.read_bytes() for source in sources) + also.encode()
+    digest = hashlib.sha256(content).hexdigest()[:8]
     folder = FOLDER / f"{name}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -21,9 +21,10 @@ import uvloop
 
 from bench.load import Measured, Tally, summarize
 from bench.loaders.switchboard import reach
+from bench.machine import prepare
 from bench.options import read_options
 from bench.ours import Gateway, Instance, Pod, run_gateway, run_instance
-from bench.report import Row, look_around, median_of, publish_table, render
+from bench.report import Row, median_of, publish_table, render
 from switchboard import Client, DeadlineExceeded, SwitchboardError
 
 AGENT = "record"
@@ -212,14 +213,14 @@ def main() -> None:
         pod = Pod("stays", agents=("record:record",), environment={"BENCH_RECORD": str(record)})
         with run_instance(gateway.links_port, pod):
             uvloop.run(reach_agent(gateway.address))
-            busy = look_around()
+            machine = prepare(halts=options.halts)
             for number in range(options.rounds):
                 print(f"round {number + 1} of {options.rounds}", flush=True)
                 for fault, found in outcomes.items():
                     name = f"victim-{fault.replace(' ', '-')}-{number}"
                     found.append(uvloop.run(measure(gateway, record, fault, name)))
     rows = [row for fault, found in outcomes.items() for row in rows_of(fault, found)]
-    publish_table("faults", rows, render_faults(rows, options.rounds), busy)
+    publish_table("faults", rows, render_faults(rows, options.rounds), machine)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ from pathlib import Path as File
 from bench.baselines.dapr import path as dapr
 from bench.certificates import make_certificate
 from bench.load import Task
+from bench.machine import prepare
 from bench.options import Options, read_options
 from bench.ours import DIRECT, SWITCHBOARD, SWITCHBOARD_TLS, direct_path, switchboard_path
 from bench.paths import Path, PathFailed, Sample, Unavailable, take_turns
-from bench.report import Row, look_around, publish, row_of
+from bench.report import Row, publish, row_of
 
 CONNECTIONS = 16
 PAYLOAD = 1024
@@ -81,8 +82,8 @@ def main() -> None:
     tasks = [Task(CONNECTIONS, PAYLOAD, options.seconds, rate) for rate in RATES]
     with contextlib.ExitStack() as stack:
         paths = open_paths(stack, options)
-        busy = look_around()
-        publish("latency", rows_of(take_turns(paths, tasks, options.rounds), tasks), busy)
+        machine = prepare(halts=options.halts)
+        publish("latency", rows_of(take_turns(paths, tasks, options.rounds), tasks), machine)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ In a streaming call the answer has 100 pieces: per_s counts pieces, and a latenc
 from dataclasses import replace
 from functools import partial
 
+from bench.machine import prepare
 from bench.options import Options, read_options
 from bench.ours import SWITCHBOARD, direct_path, switchboard_path
 from bench.paths import take_turns
-from bench.report import Row, compare, look_around, publish
+from bench.report import Row, compare, publish
 
 
 def measure(options: Options, stream: bool) -> list[Row]:
@@ -22,9 +23,9 @@ def measure(options: Options, stream: bool) -> list[Row]:
 
 def main() -> None:
     options = read_options(__doc__, seconds=0.6)
-    busy = look_around()
+    machine = prepare(halts=options.halts)
     rows = [row for shape in map(partial(measure, options), (False, True)) for row in shape]
-    publish("message_path", rows, busy)
+    publish("message_path", rows, machine)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ PAYLOADS = (256, 4096)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """quick: one short round, to see that everything runs."""
+    """quick: one short round, to see that everything runs. halts: idle processors may halt."""
 
     rounds: int
     seconds: float
     in_flight: Sequence[int]
     payloads: Sequence[int]
     quick: bool
+    halts: bool
     only: frozenset[str]
 
     def tasks(self) -> list[Task]:
@@ -46,6 +47,7 @@ def read_options(
     parser.add_argument("--payload", type=numbers, default=payloads, metavar="BYTES,BYTES", help="each way")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="these baselines alone")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that everything runs")
+    parser.add_argument("--halts", action="store_true", help="let idle processors halt instead of keeping them awake")
     given = parser.parse_args()
     return Options(
         rounds=1 if given.quick else given.rounds,
@@ -53,5 +55,6 @@ def read_options(
         in_flight=given.in_flight,
         payloads=given.payload,
         quick=given.quick,
+        halts=given.halts,
         only=frozenset(filter(None, given.only.split(","))),
     )

@@ -1,22 +1,16 @@
 """Rows of a benchmark: medians over rounds, ratios to a baseline of the same run, a table and a JSON file."""
 
-import datetime
 import json
-import os
-import platform
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from bench.load import Measured, Task
+from bench.machine import Machine
 from bench.paths import Sample
 from bench.processes import ROOT
 
 OUT = ROOT / "build" / "bench"
-BUSY_SHARE = 0.1  # of all processors: enough to move medians
-SETTLE_S, LOOK_S = 0.5, 1.0  # processes that have just started come to rest; then a look
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +109,17 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def publish(name: str, rows: Sequence[Row], busy: float) -> None:
-    """Print the table and write build/bench/NAME.json and NAME.md. busy: what `look_around` said before."""
-    publish_table(name, rows, render(rows), busy)
+def publish(name: str, rows: Sequence[Row], machine: Machine) -> None:
+    """Print the table and write build/bench/NAME.json and NAME.md. machine: what it was taken on."""
+    publish_table(name, rows, render(rows), machine)
 
 
-def publish_table(name: str, rows: Sequence[Row], table: str, busy: float) -> None:
+def publish_table(name: str, rows: Sequence[Row], table: str, machine: Machine) -> None:
     """The same with a table of one's own."""
     print(f"\n{table}\n", flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.json").write_text(to_json(rows))
-    (OUT / f"{name}.md").write_text(f"{table}\n\n{conditions(busy)}\n")
+    (OUT / f"{name}.md").write_text(f"{table}\n\n{machine.conditions()}\n")
 
 
 def to_json(rows: Sequence[Row]) -> str:
@@ -133,37 +127,3 @@ def to_json(rows: Sequence[Row]) -> str:
     plain = [asdict(row) for row in rows]
     known = [{key: None if value != value else value for key, value in row.items()} for row in plain]
     return json.dumps(known, indent=1, allow_nan=False) + "\n"
-
-
-def conditions(busy: float) -> str:
-    """When and where figures were taken, in one line; and in bold when other work makes them worthless."""
-    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
-    machine = f"{os.cpu_count()} cores, {_processor()}, Linux {platform.release().partition('-')[0]}"
-    line = f"*{when} UTC, {machine}, Python {platform.python_version()}; other work took {busy:.0%} of the processors.*"
-    return f"**Taken on a loaded machine: of no worth but to show the form.** {line}" if busy > BUSY_SHARE else line
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def look_around() -> float:
-    """The share of all processors that is taken while no benchmark runs; says so when it is too much.
-
-    Not the load average: that one still holds the benchmark before this one.
-    """
-    time.sleep(SETTLE_S)
-    before = _ticks()
-    time.sleep(LOOK_S)
-    busy, total = (now - then for now, then in zip(_ticks(), before, strict=True))
-    share = busy / total if total else 0.0
-    if share > BUSY_SHARE:
-        print(f"WARNING: the machine is {share:.0%} busy; the figures are not worth keeping", flush=True)
-    return share
-
-
-def _ticks() -> tuple[int, int]:
-    """(not idle, all) since the machine started."""
-    fields = [int(word) for word in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)

@@ -15,11 +15,12 @@ from bench.h2load import Request, load
 from bench.load import Measured, Task
 from bench.loaders.direct_server import ECHO
 from bench.loaders.switchboard import reach
+from bench.machine import prepare
 from bench.options import read_options
 from bench.ours import Pod, run_gateway, run_instance
 from bench.paths import Path, Sample, take_turns
 from bench.processes import free_port, process, python, wait_for_port
-from bench.report import Row, compare, look_around, publish
+from bench.report import Row, compare, publish
 from switchboard import Client
 from switchboard_wire import names
 from switchboard_wire.v1 import gateway_pb2 as api
@@ -111,8 +112,8 @@ def main() -> None:
     options = read_options(__doc__, seconds=1.0, in_flight=IN_FLIGHT, payloads=(PAYLOAD,))
     with contextlib.ExitStack() as stack:
         paths = [*stack.enter_context(gateway_paths()), *stack.enter_context(bare_paths())]
-        busy = look_around()
-        publish("shells", rows_of(take_turns(paths, options.tasks(), options.rounds)), busy)
+        machine = prepare(halts=options.halts)
+        publish("shells", rows_of(take_turns(paths, options.tasks(), options.rounds)), machine)
 
 
 if __name__ == "__main__":

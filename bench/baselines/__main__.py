@@ -12,10 +12,11 @@ from bench.baselines.autogen.path import autogen_path
 from bench.baselines.dapr.path import dapr_path
 from bench.baselines.nats.path import nats_path
 from bench.baselines.nginx.path import nginx_path
+from bench.machine import prepare
 from bench.options import Options, read_options
 from bench.ours import SWITCHBOARD, switchboard_path
 from bench.paths import Path, PathFailed, Unavailable, take_turns
-from bench.report import compare, look_around, publish
+from bench.report import compare, publish
 
 BASELINES: dict[str, Callable[[], AbstractContextManager[Path]]] = {
     "nats": nats_path,
@@ -46,8 +47,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         others = open_baselines(stack, options)
         ours = stack.enter_context(switchboard_path())
-        busy = look_around()
-        publish("baselines", compare(take_turns([ours, *others], options.tasks(), options.rounds), SWITCHBOARD), busy)
+        machine = prepare(halts=options.halts)
+        publish(
+            "baselines", compare(take_turns([ours, *others], options.tasks(), options.rounds), SWITCHBOARD), machine
+        )
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path as File
 
 from bench.building import python_environment
+from bench.machine import prepare
 from bench.options import read_options
 from bench.paths import Path, Unavailable, loader, take_turns
 from bench.processes import free_port, process, wait_for_port
-from bench.report import compare, look_around, publish
+from bench.report import compare, publish
 
 PROGRAMS = "bench.baselines.grpcio.programs"
 NEWEST = "1.85.1"
@@ -43,8 +44,8 @@ def main() -> None:
             paths = [stack.enter_context(grpcio_path(version)) for version in VERSIONS]
         except Unavailable as error:
             raise SystemExit(f"nothing to compare: {error}") from error
-        busy = look_around()
-        publish("grpcio", compare(take_turns(paths, options.tasks(), options.rounds), name_of(NEWEST)), busy)
+        machine = prepare(halts=options.halts)
+        publish("grpcio", compare(take_turns(paths, options.tasks(), options.rounds), name_of(NEWEST)), machine)
 
 
 if __name__ == "__main__":
