@@ -1,10 +1,8 @@
 """Operators as processes against a real API server with its controllers; no kubelet, so tests play the pods."""
 
 import asyncio
-import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from ports import free_port
 
 from switchboard_kube import (
     AGENT_NODES,
@@ -93,8 +92,8 @@ class OperatorProcess:
     logs: Path
     name: str
     env: dict[str, str] = field(default_factory=dict)
-    registry_port: int = field(default_factory=lambda: free_port())
-    ops_port: int = field(default_factory=lambda: free_port())
+    registry_port: int = field(default_factory=free_port)
+    ops_port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
@@ -209,11 +208,3 @@ def agent(namespace: str, name: str, **spec: Any) -> Json:
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"handler": handler, **spec},
     }
-
-
-def free_port() -> int:
-    """A port that nobody has right now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import free_port
+
 from switchboard_gateway import settings as gateway
 from switchboard_wire import names
 
@@ -125,8 +127,8 @@ def start_host(folder: Path, name: str, gateway_address: str, code: str) -> Prog
     return Program(start("switchboard.host", environment, log, "--gateway", gateway_address), log)
 
 
-def start_pod(folder: Path, name: str, gateways: str, code: str, agents: tuple[str, ...]) -> Pod:
-    """A sidecar and its host, joined as in a pod."""
+def start_pod(folder: Path, name: str, gateways: str, code: str, agents: tuple[str, ...], **more: str) -> Pod:
+    """A sidecar and its host, joined as in a pod. more: of the environment of both."""
     home = folder / name
     home.mkdir(exist_ok=True)
     (home / "app.py").write_text(code)
@@ -142,19 +144,12 @@ def start_pod(folder: Path, name: str, gateways: str, code: str, agents: tuple[s
         names.ENV_GATEWAYS: gateways,
         names.ENV_ASSIGNMENTS: str(home / "assignments.json"),
         names.ENV_CODE: str(home),
+        **more,
     }
     logs = [folder / f"{name}-{part}.log" for part in ("sidecar", "host")]
     sidecar = Program(start("switchboard_sidecar", environment, logs[0]), logs[0])
     host = Program(start("switchboard.host", environment, logs[1]), logs[1])
     return Pod(sidecar, host, home / "host.sock")
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def wait_for_port(port: int, program: Program) -> None:

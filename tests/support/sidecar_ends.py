@@ -23,7 +23,7 @@ from switchboard_wire.peer import Peer, PeerEvents
 from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 Answer = Callable[[IncomingCall], Awaitable[None]]
 
 

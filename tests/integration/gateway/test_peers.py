@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import HOST, Gateway, Program, free_port, start_gateway, start_host, stopping, wait_for
+from ports import free_port
+from processes import HOST, Gateway, Program, start_gateway, start_host, stopping, wait_for
 
 from switchboard import AgentNotFound, NodeUnavailable, SyncClient
 from switchboard_wire import names

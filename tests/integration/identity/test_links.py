@@ -142,12 +142,14 @@ async def test_a_certificate_for_another_service_is_refused(
     assert port.instances == {}
 
 
-async def test_a_second_link_for_one_pod_is_refused_and_the_first_stays(port: Port, tmp_path: Path) -> None:
+async def test_a_second_link_for_one_pod_is_refused_and_the_first_stays(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(port, tmp_path / "a", GOOD) as first:
         await until(lambda: first.links.live == 1)
         (instance,) = port.core.table.instances.values()
         async with running(port, tmp_path / "b", GOOD) as second:
-            await asyncio.sleep(0.5)  # several tries
+            await until(lambda: sum("already" in str(getattr(r, "why", "")) for r in caplog.records) >= 3)
             assert (first.links.live, second.links.live) == (1, 0)
             assert list(port.core.table.instances.values()) == [instance]
 

@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 from fake_sidecar import Sidecar, pods_of
-from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually, free_port
+from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually
+from ports import free_port
 
 from switchboard_kube import (
     AGENT_NODES,

@@ -102,14 +102,14 @@ async def test_a_deadline_ends_the_call_at_both_ends(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
         with pytest.raises(DeadlineExceeded):
             await client.request("never", "x", timeout_s=0.05)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await end.cancelled.wait()
 
 
 async def test_cancelling_the_task_cancels_the_call(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
         task = asyncio.create_task(client.request("never", "x"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not end.opens:
                 await client.request("echo", "until the first has come")
             task.cancel()
@@ -170,7 +170,7 @@ async def test_gather_raises_the_first_error_when_told(gateway: Any) -> None:
         assert [each.text for each in answers] == ["a", "b"]
         with pytest.raises(AgentNotFound):
             await client.gather([("never", "a"), ("missing", "b")], raise_errors=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await end.cancelled.wait()
 
 
@@ -197,7 +197,7 @@ async def test_a_session_comes_back_and_what_was_not_written_is_sent_then(gatewa
         client = Client(address)
         await client.__aenter__()
         assert (await client.request("echo", "before")).text == "before"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "cannot be reached" not in await _refused(client):  # until the loss is noticed, calls are lost with it
             pass
     waiting = asyncio.create_task(client.request("echo", "held", timeout_s=20))
@@ -224,7 +224,7 @@ async def test_goaway_moves_new_calls_and_lets_the_old_ones_end(gateway: Any) ->
         old = asyncio.create_task(client.request("echo", "old"))
         first = (await client.request("echo", "x")).text
         end.peers[0].send(pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="test")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (second := (await client.request("echo", "x")).text) == first:
                 pass
             leave.set()
@@ -245,7 +245,7 @@ async def test_an_idempotent_call_is_repeated_when_the_session_is_lost(gateway: 
 
     async with gateway(lose_the_first) as end, Client(end.address) as client:
         task = asyncio.create_task(client.request("echo", "x", idempotent=True, timeout_s=20))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert (await task).text == "x"
     assert seen == 2
 
