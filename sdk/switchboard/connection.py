@@ -11,10 +11,11 @@ from typing import Any, cast
 from grpc import aio
 
 from switchboard_wire.errors import failure
+from switchboard_wire.keeping_alive import LoadReport
 from switchboard_wire.names import SESSION_SERVICE
 from switchboard_wire.peer import Peer, PeerEvents
 from switchboard_wire.sockets import PREFACE_WAIT_S, SocketPeer, dial_socket, dial_tcp, run_socket
-from switchboard_wire.streams import LoadReport, open_channel, run_stream
+from switchboard_wire.streams import open_channel, run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.connection")

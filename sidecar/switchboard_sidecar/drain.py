@@ -18,8 +18,9 @@ log = logging.getLogger("sidecar.drain")
 QUIET_S: Final = 1.0
 # A gateway that does not listen does not hold up the drain
 ACCEPT_AT_MOST_S: Final = 3.0
-# Kubelet runs both preStops in parallel: this long does the host's wait for ours to begin
-BEGIN_WITHIN_S: Final = 2.0
+# Kubelet runs both preStops in parallel: this long does the host's wait for ours to begin. Ours is a Python process
+# that needs 0.2 s of a processor, of which a node with nothing to spare gives it a twentieth (docs/adr/0012)
+BEGIN_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.05
 
 
@@ -105,7 +106,7 @@ class Drainer:
         return None
 
     def wait(self) -> tuple[int, str]:
-        """For a thread: block until the drain is complete; return at once when none begins within 2 s."""
+        """For a thread: block until the drain is complete; return when none has begun within BEGIN_WITHIN_S."""
         if not self._began.wait(BEGIN_WITHIN_S):
             return 200, "no drain"
         self._done.wait()

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
+from switchboard_wire.keeping_alive import LoadReport, SilentError, keep_alive
 from switchboard_wire.limits import MAX_MESSAGE_BYTES
 from switchboard_wire.outbox import MAX_BATCH_FRAMES, enough_for_a_batch
 from switchboard_wire.peer import Peer, PeerEvents, ProtocolError
-from switchboard_wire.streams import LoadReport, SilentError, keep_alive
 from switchboard_wire.v1 import frames_pb2 as pb
 
 PREFACE: Final = b"switchboard/1 "

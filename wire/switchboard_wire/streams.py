@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import grpc
 from grpc import aio
 
-from switchboard_wire.limits import CHANNEL_OPTIONS, PING_INTERVAL_S, SILENT_PINGS
+from switchboard_wire.keeping_alive import LoadReport, SilentError, keep_alive
+from switchboard_wire.limits import CHANNEL_OPTIONS
 from switchboard_wire.peer import Peer, ProtocolError
-from switchboard_wire.v1 import frames_pb2 as pb
 
 _EOF: Any = aio.EOF  # type: ignore[attr-defined]
 
@@ -22,13 +22,6 @@ class ByteStream(Protocol):
 
     async def write(self, message: Any) -> None:
         """Put one message on the stream; waits while the transport is full."""
-
-
-class SilentError(Exception):
-    """Nothing came from the other end for so long that it counts as cut off."""
-
-
-LoadReport = Callable[[], pb.Load]
 
 
 async def run_stream(peer: Peer, stream: ByteStream, load: LoadReport | None = None) -> str:
@@ -64,20 +57,6 @@ async def _read(peer: Peer, stream: ByteStream) -> None:
 async def _write(peer: Peer, stream: ByteStream) -> None:
     while True:
         await stream.write(await peer.next_batch())
-
-
-async def keep_alive(peer: Peer, load: LoadReport | None) -> None:
-    """Ping the other end for ever. Raises SilentError when nothing came from it for 2.3 to 2.9 s."""
-    silent = 0
-    number = 0
-    while True:
-        number += 1
-        peer.send(pb.Frame(kind=pb.PING, ping=pb.Ping(number=number, load=load() if load else None)))
-        await asyncio.sleep(PING_INTERVAL_S)
-        silent = 0 if peer.heard else silent + 1
-        peer.heard = False
-        if silent >= SILENT_PINGS:
-            raise SilentError(f"silent for {SILENT_PINGS * PING_INTERVAL_S:.1f} s")
 
 
 def _reason(done: set[asyncio.Task[None]]) -> str:

@@ -1,11 +1,14 @@
 """When a drain is complete."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from switchboard_operator.pod import GRACE_BEYOND_DRAIN_S
 from switchboard_sidecar import drain
 from switchboard_sidecar.drain import ACCEPT_AT_MOST_S, QUIET_S, DrainClock, Drainer, Phase
 
@@ -77,6 +80,18 @@ def test_it_never_goes_back_and_ends_in_time(steps: list[tuple[float, int, bool]
 async def test_the_wait_of_the_hosts_prestop_returns_at_once_without_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drain, "BEGIN_WITHIN_S", 0.01)
     assert Drainer(lambda: 0, lambda reason: None, lambda: 0.0).wait() == (200, "no drain")
+
+
+def test_a_drain_that_begins_late_still_ends_before_kubelet_kills_the_pod() -> None:
+    # Both processes end within 5 s after it
+    assert drain.BEGIN_WITHIN_S + 5 <= GRACE_BEYOND_DRAIN_S
+
+
+def test_the_prestop_starts_without_what_it_does_not_need() -> None:
+    """A starved node makes every import count."""
+    program = "import sys, switchboard_sidecar.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"grpc", "aiohttp", "prometheus_client", "switchboard_sidecar.sidecar"} & set(done.stdout.split())
 
 
 async def test_everybody_who_asks_joins_one_drain() -> None:
