@@ -72,9 +72,18 @@ class Demands:
         """The AgentNode is gone, or never sleeps."""
         self._worked.pop(pool, None)
 
+    def held(self, now: float) -> dict[Pool, int]:
+        """The AgentNodes for which calls wait, with how many."""
+        waiting: dict[Pool, int] = {}
+        for voice in self._speaking(now):
+            for pool, (held, _) in voice.calls.items():
+                if held:
+                    waiting[pool] = waiting.get(pool, 0) + held
+        return waiting
+
     def of(self, pool: Pool, instances: Iterable[Instance], registry: Registry, now: float) -> Demand:
         """The work for an AgentNode; instances: its own."""
-        voices = [voice for voice in self._voices if now - voice.heard <= SILENT_S]
+        voices = self._speaking(now)
         said = [voice.calls[pool] for voice in voices if pool in voice.calls]
         held, in_flight = sum(calls[0] for calls in said), sum(calls[1] for calls in said)
         worked = self._worked.get(pool)
@@ -88,3 +97,6 @@ class Demands:
                 continue
             worked = now if record.load.work else max(worked, record.worked)
         return Demand(idle_s=max(0.0, now - worked))
+
+    def _speaking(self, now: float) -> list[Voice]:
+        return [voice for voice in self._voices if now - voice.heard <= SILENT_S]

@@ -24,3 +24,4 @@ METRICS_REQUESTS: Final = Counter(
 )
 HEARTBEATS: Final = Counter("switchboard_operator_registry_heartbeats_total", "Heartbeats received.")
 INSTANCES: Final = Gauge("switchboard_operator_instances", "Registered instances by state.", ["state"])
+HELD: Final = Gauge("switchboard_operator_held_calls", "Calls that wait for an AgentNode.", ["namespace", "agentnode"])

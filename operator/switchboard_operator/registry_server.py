@@ -112,6 +112,7 @@ class RegistryService:
         """on_held: told of every AgentNode for which calls wait, with each report."""
         self._registry, self._board, self._identity = registry, board, identity
         self._demands, self._on_held = demands, on_held
+        self._held_told: set[Pool] = set()
 
     async def connect(
         self, reports: AsyncIterator[Report], context: "grpc.aio.ServicerContext[Report, Directive]"
@@ -149,8 +150,18 @@ class RegistryService:
                     if report.HasField("demand"):
                         for pool in self._demands.hear(voice, report.demand, _now()):
                             self._on_held(pool)
+                        self._count_held()
         finally:
             self._demands.leave(voice)
+            self._count_held()
+
+    def _count_held(self) -> None:
+        held = self._demands.held(_now())
+        for gone in self._held_told - held.keys():
+            metrics.HELD.remove(*gone)
+        for pool, count in held.items():
+            metrics.HELD.labels(*pool).set(count)
+        self._held_told = set(held)
 
     async def _hear(self, pod_uid: str, reports: AsyncIterator[Report]) -> None:
         async for report in reports:

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import urllib.request
 from collections.abc import AsyncIterator
 
 import grpc.aio
 import pytest
-from operator_process import StartOperator, agent_node, condition, eventually
+from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually
 
 from switchboard_kube import AGENT_NODES, DEPLOYMENTS, HORIZONTAL_AUTOSCALERS, Json, Kube
 from switchboard_wire.internal_v1.registry_pb2 import Demand, Directive, NodeDemand, Report
@@ -97,3 +98,14 @@ async def test_a_pool_of_fixed_size_zero_is_not_woken(
             lambda held: held["status"].get("observedGeneration") == held["metadata"]["generation"],
         )
         assert (await kube.get(DEPLOYMENTS, "writers", namespace))["spec"]["replicas"] == 0
+        waiting = f'switchboard_operator_held_calls{{agentnode="writers",namespace="{namespace}"}} 1.0'
+        assert waiting in await metrics_of(operator)
+    await eventually(lambda: metrics_of(operator), lambda text: "held_calls{" not in text, "nobody to wait any more")
+
+
+async def metrics_of(operator: OperatorProcess) -> str:
+    def read() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=20) as answer:
+            return str(answer.read().decode())
+
+    return await asyncio.to_thread(read)

@@ -56,6 +56,17 @@ def world() -> World:
     return made
 
 
+def test_calls_that_wait_are_added_up_over_gateways_that_speak(world: World) -> None:
+    second = world.demands.join(0.0)
+    waiting = NodeDemand(namespace="ns", node="writers", held=2)
+    world.demands.hear(second, Said(nodes=[waiting, NodeDemand(namespace="ns", node="readers", in_flight=1)]), 20.0)
+    world.call(25.0, held=3)
+    assert world.demands.held(25.0) == {POOL: 5}
+    assert world.demands.held(31.0) == {POOL: 3}, "the second is silent"
+    world.call(32.0, in_flight=1)
+    assert world.demands.held(32.0) == {}
+
+
 def test_a_pool_is_idle_since_its_last_call(world: World) -> None:
     world.call(20.0)
     world.quiet(99.0)
