@@ -1,4 +1,4 @@
-"""`python -m live.figures_table FILE PAGE`: the figures of `make reliability`, as the table of a page."""
+"""`python -m live.figures_table FILE PAGE`: the figures of `make reliability`, as tables of a page."""
 
 import json
 import sys
@@ -12,7 +12,14 @@ END = "<!-- end of figures -->"
 COLUMNS = ("scenario", "load", "calls", "per_s", "failed", "p50_ms", "p99_ms", "max_ms", "gap_ms", "late_p99_ms")
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def tables(rows: Sequence[Row]) -> list[str]:
+    """A table of the scenarios with a load, and one of those without; either only when it has rows."""
+    loads, others = [row for row in rows if "calls" in row], [row for row in rows if "calls" not in row]
+    parts = [load_table(loads) if loads else [], plain_table(others) if others else []]
+    return [*parts[0], *([""] if all(parts) else []), *parts[1]]
+
+
+def load_table(rows: Sequence[Row]) -> list[str]:
     """A line of Markdown for each row; what a scenario alone can tell comes last."""
     lines = [
         "| scenario | load | calls | per s | failed | p50 | p99 | slowest | longest gap | more |",
@@ -20,11 +27,27 @@ def table(rows: Sequence[Row]) -> list[str]:
     ]
     for row in rows:
         failed = ", ".join(f"{count} {code}" for code, count in row["failed"].items()) or "0"
-        more = ", ".join(f"{worded(name)} {value:g}" for name, value in row.items() if name not in COLUMNS)
         cells = [row["scenario"], row["load"], f"{row['calls']:,}", f"{row['per_s']:,}", failed]
         cells += [f"{row[name]:g} ms" for name in ("p50_ms", "p99_ms", "max_ms", "gap_ms")]
-        lines.append(f"| {' | '.join([*cells, more])} |")
+        lines.append(f"| {' | '.join([*cells, particulars(row)])} |")
     return lines
+
+
+def plain_table(rows: Sequence[Row]) -> list[str]:
+    """A line of Markdown for each row, with what its scenario can tell."""
+    return ["| scenario | figures |", "| --- | --- |", *(f"| {row['scenario']} | {particulars(row)} |" for row in rows)]
+
+
+def particulars(row: Row) -> str:
+    """What the scenario alone can tell."""
+    return ", ".join(f"{worded(name)} {value:g}" for name, value in row.items() if name not in COLUMNS)
+
+
+def merge(before: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The new rows in the places of those of the same scenario and load; what is newly told comes last."""
+    fresh = {(row["scenario"], row["load"]): row for row in new}
+    kept = [fresh.pop((row["scenario"], row["load"]), row) for row in before]
+    return [*kept, *fresh.values()]
 
 
 def worded(name: str) -> str:
@@ -41,7 +64,7 @@ def insert(page: str, rows: Sequence[Row]) -> str:
     _, end, after = rest.partition(END)
     if not mark or not end:
         raise ValueError(f"no place for figures: {BEGIN} … {END}")
-    return "\n".join([f"{before}{BEGIN}", "", *table(rows), "", f"{END}{after}"])
+    return "\n".join([f"{before}{BEGIN}", "", *tables(rows), "", f"{END}{after}"])
 
 
 def main() -> int:

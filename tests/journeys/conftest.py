@@ -4,10 +4,10 @@
 what the cluster says of the test's namespace and of the release.
 """
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +15,12 @@ from journey import Journey
 from live.gateway import Address, Rest, reach_gateway
 from live.kubectl import CommandFailed, Kubectl, find_kubectl
 from live.release import NAMESPACE as SYSTEM
-from reliability import Report, await_whole, steady_pool
+from reliability import await_whole, steady_pool
+from report import report
 
 from switchboard import SyncClient
 
+__all__ = ["report"]
 COMPONENTS = ("switchboard-operator", "switchboard-gateway")
 
 
@@ -62,14 +64,21 @@ def session_client(gateway: Address) -> Iterator[SyncClient]:
         yield client
 
 
-@pytest.fixture
-def namespace(kubectl: Kubectl, release: str) -> Iterator[str]:
-    """A namespace of the test's own, whose pods must pass Pod Security `restricted`."""
+@contextlib.contextmanager
+def new_namespace(kubectl: Kubectl) -> Iterator[str]:
+    """A namespace whose pods must pass Pod Security `restricted`."""
     name = f"journey-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "switchboard-journeys": "yes"}
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, release: str) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with new_namespace(kubectl) as name:
+        yield name
 
 
 @pytest.fixture
@@ -85,24 +94,19 @@ def rate() -> float:
 
 
 @pytest.fixture(scope="session")
-def report() -> Iterator[Report]:
-    """The figures of the scenarios, written and shown at the end where RELIABILITY_OUT says so."""
-    made = Report()
-    yield made
-    if "RELIABILITY_OUT" in os.environ:
-        made.publish(Path(os.environ["RELIABILITY_OUT"]))
-
-
-@pytest.fixture(scope="session")
 def steady_journey(kubectl: Kubectl, gateway: Address, session_client: SyncClient, release: str) -> Iterator[Journey]:
     """A namespace with the steady pool, for all tests that put it under load; each leaves it whole."""
-    name = f"journey-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", "switchboard-journeys": "yes"}
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    journey = Journey(kubectl, name, gateway, session_client, Rest(gateway.http, name))
-    journey.apply(*steady_pool(name))
-    yield journey
-    kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace(kubectl) as name:
+        journey = Journey(kubectl, name, gateway, session_client, Rest(gateway.http, name))
+        journey.apply(*steady_pool(name))
+        yield journey
+
+
+@pytest.fixture(scope="module")
+def shared_journey(kubectl: Kubectl, gateway: Address, session_client: SyncClient, release: str) -> Iterator[Journey]:
+    """A namespace for all tests of a file."""
+    with new_namespace(kubectl) as name:
+        yield Journey(kubectl, name, gateway, session_client, Rest(gateway.http, name))
 
 
 @pytest.fixture
@@ -117,8 +121,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """Say with a failed journey what the cluster looked like."""
     report = yield
     if report.when != "teardown" and report.failed and isinstance(item, pytest.Function):
-        used = item.funcargs.get("journey") or item.funcargs.get("steady_journey")
-        if isinstance(used, Journey):
+        used = next((found for found in item.funcargs.values() if isinstance(found, Journey)), None)
+        if used is not None:
             report.sections += list(look_around(used.kubectl, used.namespace))
     return report
 

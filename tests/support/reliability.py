@@ -1,18 +1,13 @@
-"""The pool that is put under load, what may be done to its pods, and the table of what came of it."""
+"""The pool that is put under load, and what may be done to its pods."""
 
 import contextlib
-import json
 import re
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from journey import READY_S, Journey
-from live.figures_table import table
 from live.kubectl import is_ready
-from live.outcomes import Figures
 from live.release import NAMESPACE as SYSTEM
 from live.steady import Plan, Steady
 from live.waiting import NotYet, wait_until
@@ -149,37 +144,3 @@ def both_loads(journey: Journey, rate: float, keys: int = 0) -> Iterator[Pair]:
         journey.steady(Plan("once", half, keys=keys)) as once,
     ):
         yield Pair(safe, once)
-
-
-@dataclass(slots=True)
-class Report:
-    """Rows of figures, one for each load of each scenario."""
-
-    rows: list[Json] = field(default_factory=list)
-
-    def add(self, scenario: str, load: str, figures: Figures, **more: float) -> None:
-        """Note the figures of one load; `more`: what the scenario alone can tell."""
-        self.rows.append(
-            {
-                "scenario": scenario,
-                "load": load,
-                "calls": figures.calls,
-                "per_s": round(figures.per_s),
-                "failed": dict(figures.failed),
-                "p50_ms": round(figures.p50_ms, 1),
-                "p99_ms": round(figures.p99_ms, 1),
-                "max_ms": round(figures.max_ms),
-                "gap_ms": round(figures.gap_s * 1000),
-                "late_p99_ms": round(figures.late_p99_ms, 1),
-                **{name: round(value, 3) for name, value in more.items()},
-            }
-        )
-
-    def add_pair(self, scenario: str, pair: Pair, **more: float) -> None:
-        self.add(scenario, "idempotent", pair.safe.figures(), **more)
-        self.add(scenario, "at most once", pair.once.figures())
-
-    def publish(self, path: Path) -> None:
-        """Write the rows as JSON and print them as the table of the document."""
-        path.write_text(json.dumps(self.rows, indent=1) + "\n")
-        sys.stdout.write("\n\n" + "\n".join(table(self.rows)) + "\n")

