@@ -137,6 +137,17 @@ async def test_a_fresh_token_lets_a_stream_live_on(gate: Gate) -> None:
     assert not admission.revoked.done()
 
 
+async def test_a_clock_that_jumps_ends_no_stream_and_admits_again_when_it_is_right(gate: Gate) -> None:
+    first = await gate.admit()
+    for wrong in (1e6, -1e6):
+        gate.now = NOW + wrong
+        code, _ = await refusal(gate, replace(GOOD, pod="readers-1", pod_uid="uid-2"), "10.0.0.2")
+        assert code == pb.UNAUTHENTICATED
+    gate.now = NOW
+    await gate.admit(replace(GOOD, pod="readers-1", pod_uid="uid-2"), "10.0.0.2")
+    assert not first.revoked.done()
+
+
 async def test_a_fresh_token_must_be_the_same_pods(gate: Gate) -> None:
     admission = await gate.admit()
     with pytest.raises(Refused, match="another pod"):
