@@ -36,7 +36,7 @@ async def speak(tls, token, word):
     peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
     try:
         await dial_tcp("switchboard-links.switchboard-system.svc:7410", "link", peer, tls)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await run_socket(peer)
     except OSError as error:
         Events.heard.append(type(error).__name__)

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from gateways import count_of
 from journey import require_no_failure
 from live.kubectl import AGENT_NODES, AGENTS
-from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
 from pools import REQUESTS, agent, agent_node, code, echo_pool
@@ -235,13 +235,7 @@ def messages_told(journey, type_: str) -> int:
     return sum(one.load.messages for one in journey.client.instances(namespace=journey.namespace, type=type_).instances)
 
 
-def cold_starts(journey, agent_name: str) -> int:
+def cold_starts(journey, agent_name: str) -> float:
     """How many cold starts of an agent the gateways have measured."""
-    labels = f'{{agent="{agent_name}",namespace="{journey.namespace}"}}'
-    count = 0
-    for pod in journey.kubectl.items(SYSTEM, "pods", "app.kubernetes.io/component=gateway"):
-        path = f"/api/v1/namespaces/{SYSTEM}/pods/{pod['metadata']['name']}:7490/proxy/metrics"
-        for line in journey.kubectl("get", "--raw", path).splitlines():
-            if line.startswith(f"switchboard_cold_start_seconds_count{labels}"):
-                count += int(float(line.split()[-1]))
-    return count
+    labels = {"agent": agent_name, "namespace": journey.namespace}
+    return count_of(journey.kubectl, "switchboard_cold_start_seconds_count", **labels)
