@@ -9,11 +9,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from switchboard_cli.dev_feed import Feed
+from switchboard_cli.dev_hosts import HostPlan, Hosts, saved_at
 from switchboard_cli.dev_process import Child
 from switchboard_cli.dev_target import (
     CodeTarget,
@@ -28,9 +28,10 @@ from switchboard_wire import names
 from switchboard_wire.v1 import frames_pb2 as pb
 
 NODE = "dev"
-START_S = 30.0
 # As long as the files of one save take to come, far below what a person notices
 SETTLE_MS = 50
+# Of many files that change at once the first few are told
+MAX_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,11 @@ class _Dev:
         self._stop = asyncio.Event()
         self._gateway = self._child("gateway", "switchboard_gateway", self._gateway_env())
         self._sidecar = self._child("sidecar", "switchboard_sidecar", self._sidecar_env())
-        self._hosts = 0
-        self._host = self._new_host(work.code) if work.code else None
-        self._ready: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._telling: set[asyncio.Task[None]] = set()
+        self._failed = False  # there is nothing to run, and nothing will come
+        self._hosts: Hosts | None = None
+        if work.code is not None:
+            successor = {names.ENV_LOAD_FIRST: str(self._assignments)} if options.reload else None
+            self._hosts = Hosts(HostPlan(self._host_env(work.code), successor), self._feed, self._stop)
 
     async def run(self) -> int:
         """Start, watch, end. Returns the exit status."""
@@ -104,21 +106,23 @@ class _Dev:
         try:
             for child in (self._gateway, self._sidecar):
                 await child.start()
-            if self._host is not None:
-                await self._start_host(self._host)
             return await self._until_stopped(started)
         finally:
-            if self._host is not None:
-                await self._host.stop()
+            if self._hosts is not None:
+                await self._hosts.stop()
             await self._sidecar.stop()
             await self._gateway.stop()
             if self._stop.is_set():
                 self._feed.say("stopped")
 
+    @property
+    def _reloads(self) -> bool:
+        return self._options.reload and self._hosts is not None
+
     async def _until_stopped(self, started: float) -> int:
         work: list[asyncio.Task[None]] = [asyncio.create_task(self._announce(started))]
-        if self._options.reload and self._work.code is not None:
-            work.append(asyncio.create_task(self._reload_on_change(self._work.code)))
+        if self._options.reload and self._hosts is not None and self._work.code is not None:
+            work.append(asyncio.create_task(self._reload_on_change(self._hosts, self._work.code.folder)))
         ends = [asyncio.create_task(self._end_of(child)) for child in (self._gateway, self._sidecar)]
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -126,7 +130,7 @@ class _Dev:
             for done in (*work, *ends):
                 if done.done():
                     done.result()
-            return 0 if stopping.done() else 1
+            return 0 if stopping.done() and not self._failed else 1
         finally:
             for task in (*work, *ends, stopping):
                 task.cancel()
@@ -135,36 +139,12 @@ class _Dev:
     # Processes
 
     def _child(self, name: str, module: str, env: dict[str, str]) -> Child:
-        return Child(name, module, env, self._on_line)
-
-    def _new_host(self, code: CodeTarget) -> Child:
-        self._hosts += 1
-        return self._child(f"host {self._hosts}", "switchboard.host", self._host_env(code))
-
-    async def _start_host(self, host: Child) -> None:
-        self._ready = asyncio.get_running_loop().create_future()
-        self._host = host
-        await host.start()
-        task = asyncio.create_task(self._tell_end(host))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-    def _on_line(self, name: str, text: str) -> None:
-        record = self._feed.line(name, text)
-        if record is None or self._host is None or name != self._host.name or self._ready.done():
-            return
-        if record["message"] == "assignments applied":
-            self._ready.set_result(record["ready"])
+        return Child(name, module, env, self._feed.line)
 
     async def _end_of(self, child: Child) -> None:
         status = await child.wait()
         if not self._stop.is_set():
             self._feed.say(f"the {child.name} ended with status {status}: --verbose shows more", bad=True)
-
-    async def _tell_end(self, host: Child) -> None:
-        status = await host.wait()
-        if host is self._host and not self._stop.is_set():
-            self._feed.say(f"the host ended with status {status}; a change starts it anew", bad=True)
 
     def _gateway_env(self) -> dict[str, str]:
         ports = self._ports
@@ -188,7 +168,7 @@ class _Dev:
             names.ENV_GATEWAYS: f"127.0.0.1:{self._ports.links}",
             names.ENV_REGISTRIES: "",
             names.ENV_SOCKET: str(self._socket),
-            names.ENV_ASSIGNMENTS: str(self._folder / names.ASSIGNMENTS_FILE),
+            names.ENV_ASSIGNMENTS: str(self._assignments),
             names.ENV_OPS_PORT: str(self._ports.sidecar_ops),
             **_COMMON,
         }
@@ -209,6 +189,10 @@ class _Dev:
     def _socket(self) -> Path:
         return self._folder / "host.sock"
 
+    @property
+    def _assignments(self) -> Path:
+        return self._folder / names.ASSIGNMENTS_FILE
+
     def _write_assignments(self) -> None:
         from google.protobuf.json_format import MessageToJson
 
@@ -221,24 +205,32 @@ class _Dev:
         for server in self._work.http:
             handler = pb.HttpHandler(port=server.port, path=server.path)
             assignments.agents.add(name=server.type, type=server.type, http=handler)
-        (self._folder / names.ASSIGNMENTS_FILE).write_text(MessageToJson(assignments))
+        self._assignments.write_text(MessageToJson(assignments))
 
     # Telling
 
     async def _announce(self, started: float) -> None:
         """Say what there is, once the gateway can reach it."""
-        if self._host is not None:
-            await self._ready
+        if self._hosts is not None and not await self._hosts.start():
+            if not self._reloads and not self._work.http:
+                self._failed = True
+                self._stop.set()
+                return
+            self._feed.say("no agent of the code runs yet: mend it, it is loaded as it is saved", bad=True)
         agents = await self._reachable_agents()
         self._feed.say(f"ready in {time.monotonic() - started:.1f} s: {', '.join(agents)}")
-        usual = (names.GATEWAY_GRPC_PORT, names.GATEWAY_HTTP_PORT)
         ports = self._ports
-        elsewhere = "" if ports.grpc == usual[0] else f" --gateway localhost:{ports.grpc}"
+        elsewhere = "" if ports.grpc == names.GATEWAY_GRPC_PORT else f" --gateway localhost:{ports.grpc}"
+        for usual, port, asked in (
+            (names.GATEWAY_GRPC_PORT, ports.grpc, self._options.port),
+            (names.GATEWAY_HTTP_PORT, ports.http, self._options.http_port),
+        ):
+            if asked is None and port != usual:
+                self._feed.say(f"port {usual} is taken, by another switchboard dev perhaps: this one has {port}")
         self._feed.say(f'  switchboard send{elsewhere} {agents[0]} "Hello"')
         url = f"http://localhost:{ports.http}/api/v1/agents/{agents[0]}/execute"
         self._feed.say(f"  curl {url} \\\n    -H 'content-type: application/json' -d '{{\"input\": \"Hello\"}}'")
-        reloads = self._options.reload and self._host is not None
-        self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if reloads else ""))
+        self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if self._reloads else ""))
 
     async def _reachable_agents(self) -> list[str]:
         """The types of the agents that answer, as soon as there is one: users may have to fix their code first."""
@@ -251,28 +243,15 @@ class _Dev:
 
     # Reloading
 
-    async def _reload_on_change(self, code: CodeTarget) -> None:
-        async for changed in self._changes(code.folder):
-            started = time.monotonic()
-            old = self._host
-            # The new host first: the sidecar turns to it when it comes, and the old one ends what it has
-            await self._start_host(self._new_host(code))
-            with contextlib.suppress(TimeoutError):
-                ready = await asyncio.wait_for(self._ready, START_S)
-                took = time.monotonic() - started
-                self._feed.say(
-                    f"reloaded in {took:.2f} s after a change of {changed}: {', '.join(ready) or 'no agent'}"
-                )
-            if old is not None:
-                await old.stop()
-
-    async def _changes(self, folder: Path) -> AsyncIterator[str]:
+    async def _reload_on_change(self, hosts: Hosts, folder: Path) -> None:
         from watchfiles import PythonFilter, awatch
 
         watching = awatch(folder, watch_filter=PythonFilter(), step=SETTLE_MS, debounce=400, stop_event=self._stop)
         async with contextlib.aclosing(watching):
             async for changes in watching:
-                yield ", ".join(sorted({str(Path(path).relative_to(folder)) for _, path in changes})[:3])
+                paths = sorted({Path(path) for _, path in changes})
+                changed = ", ".join(str(path.relative_to(folder)) for path in paths[:MAX_SHOWN])
+                await hosts.reload(changed, min(saved_at(path) for path in paths))
 
 
 _COMMON = {names.ENV_LOG_FORMAT: "json", names.ENV_LOG_LEVEL: "INFO", names.ENV_NAMESPACE: "default"}

@@ -14,10 +14,19 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Child:
-    """One process `python -m MODULE`; its stderr goes to `on_line`, its stdout stays ours."""
+    """One process `python -m MODULE`; its stderr goes to `on_line`, its stdout stays ours. waits: until `go_on`."""
 
-    def __init__(self, name: str, module: str, env: Mapping[str, str], on_line: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        env: Mapping[str, str],
+        on_line: Callable[[str, str], object],
+        *,
+        waits: bool = False,
+    ) -> None:
         self.name = name
+        self._waits = waits
         self._module = module
         self._env = env
         self._on_line = on_line
@@ -31,7 +40,7 @@ class Child:
             "-m",
             self._module,
             env={**os.environ, **self._env},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if self._waits else asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 20,
             start_new_session=True,
@@ -44,6 +53,12 @@ class Child:
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
             self._on_line(self.name, line.decode(errors="replace").rstrip("\n"))
+
+    def go_on(self) -> None:
+        """Tell a process that waits to go on."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
 
     async def wait(self) -> int:
         """Wait for its end; returns its status."""

@@ -118,6 +118,7 @@ ENV_TRUST_DOMAIN: Final = "SWITCHBOARD_TRUST_DOMAIN"  # of SPIFFE ids
 ENV_POD_NAMESPACE: Final = "SWITCHBOARD_POD_NAMESPACE"  # of a gateway's pod: the installation's
 ENV_KEYS_FILE: Final = "SWITCHBOARD_KEYS_FILE"  # a JWKS, in place of the API server's
 ENV_ISSUER: Final = "SWITCHBOARD_ISSUER"  # of the tokens, with a JWKS file
+ENV_LOAD_FIRST: Final = "SWITCHBOARD_LOAD_FIRST"  # of a host that waits: path of what it loads before it joins
 ENV_CODE: Final = "SWITCHBOARD_CODE"
 ENV_OPS_PORT: Final = "SWITCHBOARD_OPS_PORT"
 ENV_LOG_LEVEL: Final = "SWITCHBOARD_LOG_LEVEL"

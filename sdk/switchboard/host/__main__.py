@@ -4,7 +4,7 @@ import argparse
 import functools
 import sys
 
-from switchboard.host.process import run_host
+from switchboard.host.process import NotLoaded, run_host
 from switchboard_runtime.process import run_component
 
 HELP = """Run a host: the process that holds agents, beside a sidecar; or, with
@@ -16,6 +16,8 @@ use `switchboard dev`. A host is configured by the environment:
   SWITCHBOARD_MODULES     modules whose decorated agents are registered,
                           comma separated
   SWITCHBOARD_LOG_CALLS   1: a log line per message
+  SWITCHBOARD_LOAD_FIRST  file of assignments: wait for a line on stdin, load
+                          them, join only if all of them loaded
   SWITCHBOARD_LOG_LEVEL   DEBUG, INFO, WARNING (INFO)
   SWITCHBOARD_LOG_FORMAT  json or text (json)
 """
@@ -33,7 +35,10 @@ def main(arguments: list[str]) -> None:
         help="attach the agents of SWITCHBOARD_MODULES to this gateway's gRPC port, without a sidecar",
     )
     given = parser.parse_args(arguments)
-    run_component("host", functools.partial(run_host, gateway=given.gateway))
+    try:
+        run_component("host", functools.partial(run_host, gateway=given.gateway))
+    except NotLoaded:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,12 @@ class Deployment:
 
     async def apply(self, assignments: pb.Assignments) -> None:
         """Make the agents those that are assigned; what stays as it was goes on undisturbed."""
+        await self.carry_out(assignments)
+        ready = sorted(self.ready())
+        log.info("assignments applied", extra={"ready": ready, "failed": sorted(self.agents.keys() - set(ready))})
+
+    async def carry_out(self, assignments: pb.Assignments) -> bool:
+        """The same without a word on how it ended; whether every module and agent loaded, and there is one at all."""
         self.generation = assignments.generation
         wanted = {assignment.name: assignment for assignment in assignments.agents if not assignment.HasField("http")}
         for name, deployed in list(self.agents.items()):
@@ -116,13 +122,13 @@ class Deployment:
         # Entries first: their modules may register the agents that have none. Side by side: one may load a model
         await asyncio.gather(*(self._start(deployed) for deployed in fresh if _has_entry(deployed)))
         await asyncio.gather(*(self._start(deployed) for deployed in fresh if not _has_entry(deployed)))
+        imported = True
         if assignments.dynamic:
-            await self._start_registered(frozenset(assignments.reserved))
-            if not self.agents and self._modules():
+            imported = await self._start_registered(frozenset(assignments.reserved))
+            if imported and not self.agents and self._modules():
                 log.warning("no agent is defined", extra={"modules": ", ".join(self._modules())})
         self.changed()
-        ready = sorted(self.ready())
-        log.info("assignments applied", extra={"ready": ready, "failed": sorted(self.agents.keys() - set(ready))})
+        return imported and bool(self.agents) and len(self.ready()) == len(self.agents)
 
     async def retry_failed(self) -> None:
         """Try the agents again that failed to load."""
@@ -186,8 +192,9 @@ class Deployment:
         entries = [d.wanted.python.entry for d in self.agents.values() if d.wanted and d.wanted.HasField("python")]
         return list(dict.fromkeys([*self.settings.modules, *(entry.partition(":")[0] for entry in entries)]))
 
-    async def _start_registered(self, reserved: frozenset[str]) -> None:
-        """Run the agents that code registers and nobody assigned, but those of reserved types."""
+    async def _start_registered(self, reserved: frozenset[str]) -> bool:
+        """Run what code registers and nobody assigned, but reserved types; whether every module could be imported."""
+        imported = True
         types = {deployed.type for deployed in self.agents.values()}
         assigned = {d.wanted.python.entry for d in self.agents.values() if d.wanted}
         for module in self._modules():
@@ -195,6 +202,7 @@ class Deployment:
                 found = await asyncio.to_thread(import_module, module, module, self.settings.code)
             except LoadError as error:
                 log.error("module failed to load", exc_info=error.__cause__, extra={"reason": str(error)})
+                imported = False
                 continue
             for definition, target in definitions_in(found):
                 if definition.type in types or f"{module}:{getattr(target, '__name__', '')}" in assigned:
@@ -208,6 +216,7 @@ class Deployment:
                     log.error("agent refused", extra={"agent": deployed.name, "reason": deployed.message})
                 else:
                     await self._start(deployed)
+        return imported
 
     async def _stop(self, deployed: Deployed) -> None:
         agent = deployed.agent

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from google.protobuf.json_format import Parse
+
 from switchboard.connection import UNIX, Connection
 from switchboard.host.deployment import Deployment, HostSettings
 from switchboard.host.load import HostLoad
@@ -43,6 +45,10 @@ def read_settings(environ: Mapping[str, str]) -> HostSettings:
     modules = tuple(name.strip() for name in environ.get(ENV_MODULES, "").split(",") if name.strip())
     code = Path(environ.get(names.ENV_CODE, names.CODE_FOLDER)).resolve()
     return HostSettings(code, modules, environ.get(ENV_LOG_CALLS) == "1")
+
+
+class NotLoaded(Exception):
+    """The code has an error, which the log has told, and was to be loaded as a whole before the host joins."""
 
 
 class Host:
@@ -83,6 +89,12 @@ class Host:
         """Its calls were cancelled one by one; the agents stay loaded."""
 
     # Work
+
+    async def load_first(self, assignments: pb.Assignments) -> None:
+        """Load what will be assigned, so that the host joins with its agents ready. Raises NotLoaded."""
+        if not await self._deployment.carry_out(assignments):
+            await self._deployment.stop_all()
+            raise NotLoaded
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight."""
@@ -176,4 +188,25 @@ async def run_host(stop: asyncio.Event, gateway: str = "") -> None:
     sys.path.insert(0, str(settings.code))
     address = gateway or f"{UNIX}{os.environ.get(names.ENV_SOCKET, names.SOCKET_PATH)}"
     log.info("host starts", extra={"address": address, "code": str(settings.code)})
-    await Host(address, settings).run(stop)
+    host = Host(address, settings)
+    if path := os.environ.get(names.ENV_LOAD_FIRST):
+        if not await _hears_a_word(stop):
+            return
+        text = await asyncio.to_thread(Path(path).read_text)
+        await host.load_first(Parse(text, pb.Assignments()))
+    await host.run(stop)
+
+
+async def _hears_a_word(stop: asyncio.Event) -> bool:
+    """Wait for a line on stdin; False when its end comes, or the stop."""
+    loop = asyncio.get_running_loop()
+    said = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), said.set)
+    waiting = [asyncio.create_task(event.wait()) for event in (said, stop)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+        for task in waiting:
+            task.cancel()
+    return not stop.is_set() and os.read(sys.stdin.fileno(), 1) != b""

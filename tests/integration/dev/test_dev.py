@@ -177,27 +177,77 @@ def test_what_is_published_reaches_the_agents_that_code_subscribes(dev: Callable
     assert "Topics:       news" in running.run("describe", "reader")[1]
 
 
-def test_a_change_is_there_soon_and_a_fault_is_shown_until_it_is_gone(dev: Callable[..., Dev], tmp_path: Path) -> None:
+FAULTS = [
+    pytest.param("def broken(:\n" + APP, r"SyntaxError: invalid syntax \(app.py:1\)", id="a syntax error"),
+    pytest.param("import no_such_module\n" + APP, r"No module named 'no_such_module' \(app.py:1\)", id="an import"),
+    pytest.param(
+        APP + "\n@agent\ndef f(a: str, b: str) -> str: ...\n", r"f\(a, b\): a handler takes", id="a signature"
+    ),
+    pytest.param("", "no agent in app: decorate a function with @agent", id="an empty file"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), FAULTS)
+def test_code_with_an_error_is_shown_and_the_code_from_before_serves_on(
+    dev: Callable[..., Dev], tmp_path: Path, text: str, shown: str
+) -> None:
     running = dev()
     running.wait_for("^ready in ")
     with SyncClient(f"localhost:{running.grpc}") as client:
+        (tmp_path / "app.py").write_text(text)
+        running.wait_for(shown)
+        running.wait_for("^not reloaded: app.py has an error, the code from before serves on")
         assert client.request("shout", "a").text == "A"
         (tmp_path / "app.py").write_text(APP.replace("text.upper()", "text.upper() + '!'"))
-        running.wait_for("^reloaded in ")
+        running.wait_for("^reloaded in .*shout")
         assert client.request("shout", "a").text == "A!"
-        (tmp_path / "app.py").write_text("import no_such_module\n" + APP)
-        running.wait_for(r"No module named 'no_such_module' \(app.py:1\)")
-        seen = len(running.lines)
-        (tmp_path / "app.py").write_text(APP)
-        running.wait_for("^reloaded in .*shout", after=seen)
+
+
+def test_a_change_takes_over_without_a_call_lost(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    running = dev()
+    running.wait_for("^ready in ")
+    with SyncClient(f"localhost:{running.grpc}", timeout_s=WAIT_S) as client:
+        for number in range(3):
+            seen = len(running.lines)
+            (tmp_path / "app.py").write_text(APP.replace("text.upper()", f"text.upper() + '{number}'"))
+            while not any(line.startswith("reloaded in ") for line in running.lines[seen:]):
+                assert client.request("shout", "a").text in {"A", f"A{number - 1}", f"A{number}"}
+            assert client.request("shout", "a").text == f"A{number}"
+
+
+def test_code_that_never_ran_is_loaded_once_it_is_mended(dev: Callable[..., Dev], tmp_path: Path) -> None:
+    running = dev("import no_such_module\n" + APP)
+    running.wait_for(r"No module named 'no_such_module' \(app.py:1\)")
+    running.wait_for("^no agent of the code runs yet: mend it, it is loaded as it is saved")
+    (tmp_path / "app.py").write_text(APP)
+    running.wait_for("^ready in .*shout")
+    with SyncClient(f"localhost:{running.grpc}") as client:
         assert client.request("shout", "a").text == "A"
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        pytest.param("app.py", "No module named 'no_such_module' (app.py:1)", id="an import error"),
+        pytest.param("other:missing", "other has no 'missing'; there is f", id="an attribute that is not there"),
+    ],
+)
+def test_without_reload_code_that_does_not_load_ends_it(tmp_path: Path, target: str, shown: str) -> None:
+    (tmp_path / "app.py").write_text("import no_such_module\n" + APP)
+    (tmp_path / "other.py").write_text("def f(text: str) -> str:\n    return text\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "switchboard_cli.main", "dev", target, "--no-reload"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert shown in ended.stdout
 
 
 def test_ctrl_c_ends_every_process(dev: Callable[..., Dev]) -> None:
     running = dev()
     running.wait_for("^ready in ")
     children = running.children()
-    assert len(children) == 3
+    assert len(children) == 4, "gateway, sidecar, host, and the spare host for the next change"
     assert running.interrupt() == 0
     assert not [pid for pid in children if _is_running(pid)]
     running.wait_for("^stopped")
