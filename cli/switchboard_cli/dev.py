@@ -68,7 +68,7 @@ class _Work:
 
 
 def _read_work(options: DevOptions) -> _Work:
-    if options.target is None and not options.http:
+    if not options.target and not options.http:
         raise DevError("name a Python file, for example app.py, or an HTTP server with --http TYPE=PORT")
     code = find_target(options.target, options.cwd) if options.target else None
     return _Work(code, tuple(read_http_target(text) for text in options.http))

@@ -30,23 +30,33 @@ class CodeTarget:
 
 
 def find_target(text: str, cwd: Path) -> CodeTarget:
-    """Read FILE or MODULE:ATTR. Raises DevError: no such file, not Python, no agent in it."""
-    module, colon, attribute = text.partition(":")
-    if colon:
-        target = CodeTarget(cwd, module, text)
-        if not target.file.exists():
-            raise DevError(f"{target.file} does not exist: {text!r} means {attribute!r} of module {module!r}")
-        return target
-    path = Path(text) if Path(text).is_absolute() else cwd / text
+    """Read FILE, MODULE:ATTR or FILE:ATTR. Raises DevError: no such file, not Python, no agent in it."""
+    before, colon, attribute = text.partition(":")
+    if not colon:
+        path = _find_file(text, cwd)
+        if not defines_agent(path.read_text(errors="replace")):
+            raise DevError(f"{text} has no agent: decorate a function with @agent (from switchboard import agent)")
+        return CodeTarget(path.parent, path.stem)
+    if not before or not all(part.isidentifier() for part in attribute.split(".")):
+        raise DevError(f"{text!r}: write MODULE:ATTR, for example app:summarize")
+    if before.endswith(".py"):
+        path = _find_file(before, cwd)
+        return CodeTarget(path.parent, path.stem, f"{path.stem}:{attribute}")
+    target = CodeTarget(cwd, before, text)
+    if not target.file.exists():
+        raise DevError(f"{target.file} does not exist: {text!r} means {attribute!r} of module {before!r}")
+    return target
+
+
+def _find_file(text: str, cwd: Path) -> Path:
+    path = cwd / text
     if path.is_dir():
         raise DevError(f"{text} is a folder: name a Python file, for example {text.rstrip('/')}/app.py")
     if not path.exists():
         raise DevError(f"{text} does not exist")
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise DevError(f"{text} cannot be imported: a Python file is named like app.py, of letters, digits and '_'")
-    if not defines_agent(path.read_text()):
-        raise DevError(f"{text} has no agent: decorate a function with @agent (from switchboard import agent)")
-    return CodeTarget(path.resolve().parent, path.stem)
+    return path.resolve()
 
 
 @dataclass(frozen=True, slots=True)

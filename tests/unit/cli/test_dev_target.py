@@ -23,6 +23,13 @@ def test_a_file_and_a_module_are_found(tmp_path: Path) -> None:
     (tmp_path / "sub" / "app.py").write_text(AGENT)
     assert find_target("sub/app.py", tmp_path) == CodeTarget(tmp_path / "sub", "app")
     assert find_target("sub.app:f", tmp_path) == CodeTarget(tmp_path, "sub.app", "sub.app:f")
+    assert find_target("sub/app.py:f", tmp_path) == CodeTarget(tmp_path / "sub", "app", "app:f")
+
+
+@pytest.mark.parametrize("text", ["app:", ":f", "app:f g", ":"])
+def test_half_of_a_module_and_attribute_is_refused_with_an_example(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DevError, match="write MODULE:ATTR, for example app:summarize"):
+        find_target(text, tmp_path)
 
 
 SOURCES = [
