@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from switchboard_gateway.age import Age
 from switchboard_gateway.core import Core
 from switchboard_gateway.grpc_server import serve_grpc
 from switchboard_gateway.health import HealthApi
@@ -16,7 +17,8 @@ from switchboard_gateway.peers import Peers, Self
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.registry_streams import tell_operators
 from switchboard_gateway.rest import serve_rest
-from switchboard_gateway.sessions import Age, Sessions
+from switchboard_gateway.rest.limits import RestLimits, SocketLimits
+from switchboard_gateway.sessions import Sessions
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_identity.identities import Gate
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
@@ -66,12 +68,13 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
         limits = settings.grpc
-        sessions = Sessions(core, Age(limits.connection_age_s, limits.connection_grace_s))
+        age = Age(limits.connection_age_s, limits.connection_grace_s)
+        sessions = Sessions(core, age)
         await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
         health = HealthApi(readiness)
         await enter(health.keep())
         await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", PublicApi(core, sessions), health, limits))
-        await enter(serve_rest(core, settings.bind, settings.http_port))
+        await enter(serve_rest(core, settings.bind, settings.http_port, RestLimits(socket=SocketLimits(age=age))))
         await enter(_dialling(peers))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports)

@@ -10,9 +10,9 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
+from switchboard_gateway.age import Age
 from switchboard_gateway.core import Core
 from switchboard_gateway.session_events import Session
 from switchboard_wire.limits import PROTOCOL
@@ -26,9 +26,6 @@ log = logging.getLogger("switchboard.gateway.sessions")
 
 # A client takes it up at once, or is not able to
 TICKET_S: Final = 30.0
-# Of its age limit, a session is told between these shares: not all that came together go together
-SOONEST: Final = 0.7
-LATEST: Final = 0.85
 # Of clients that never came; the oldest give way
 MAX_TICKETS: Final = 10_000
 
@@ -51,18 +48,6 @@ class Tickets:
     def take(self, ticket: str) -> bool:
         """Use a ticket up; False when it was never given, was used, or is too old."""
         return self._clock() <= self._given.pop(ticket, float("-inf"))
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """When a session is asked to begin anew, and what its calls may take after that. seconds 0: never."""
-
-    seconds: float = 0.0
-    grace_s: float = 0.0
-
-    def draw(self, rng: Callable[[], float]) -> float:
-        """When one session is told: earlier than its gRPC connection, whose age grpc spreads by a tenth."""
-        return self.seconds * (SOONEST + (LATEST - SOONEST) * rng())
 
 
 class Sessions:

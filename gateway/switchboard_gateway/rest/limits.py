@@ -3,6 +3,8 @@
 import resource
 from dataclasses import dataclass, field
 
+from switchboard_gateway.age import Age
+
 # Sockets beside REST connections: links, sessions, watches, listeners, logs
 _RESERVED_FILES = 512
 
@@ -28,6 +30,8 @@ class SocketLimits:
     idle_s: float = 300.0
     # For the client's part in closing
     close_s: float = 2.0
+    # When a socket is asked to begin anew, and how long it may still take then
+    age: Age = field(default_factory=Age)
     # Of all connections, how many may be sockets: they are never idle, so they would keep everyone else out
     share: float = 0.5
 

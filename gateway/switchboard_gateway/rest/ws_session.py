@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import ClientError, WSMsgType, web
@@ -76,6 +77,7 @@ class SocketSession:
         self._filled = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[tuple[int, str]] = loop.create_future()
+        self._ageing: asyncio.TimerHandle | None = None
         self._near, self._far = local_pair(self, Client(core, core.namespace), "WebSocket")
 
     async def run(self) -> None:
@@ -85,12 +87,16 @@ class SocketSession:
         self.put(ws_write.greeting(self._core.namespace, self._limits))
         if self._core.leaving:
             self.put(ws_write.goaway("the gateway stops"))
+        if self._limits.age.seconds:
+            self._later(self._limits.age.draw(self._core.rng), self._is_old)
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             ends: list[asyncio.Future[Any]] = [*tasks, self._ended]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.end(_OK, "closed by the client")
+            if self._ageing is not None:
+                self._ageing.cancel()
             self._core.sessions.discard(self._far)
             self._count()
             # Behind every frame that is on its way to the core, so that no call is opened that nobody cancels
@@ -103,6 +109,14 @@ class SocketSession:
             if not task.cancelled() and (error := task.exception()) and not isinstance(error, (OSError, ClientError)):
                 raise error
         await self._close(*self._ended.result())
+
+    def _later(self, delay_s: float, act: Callable[[], None]) -> None:
+        self._ageing = asyncio.get_running_loop().call_later(delay_s, act)
+
+    def _is_old(self) -> None:
+        """The client opens its next calls on a new socket, at whichever replica; those that are open end here."""
+        self.put(ws_write.goaway("the socket is old: begin anew"))
+        self._later(self._limits.age.grace_s, lambda: self.end(_GOING_AWAY, "the socket was too old"))
 
     def _count(self) -> None:
         self._core.metrics.sessions.set((), len(self._core.sessions))

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from rest_server import FakeInstance, echo, make_policy
 
 from switchboard import Client
+from switchboard_gateway.age import Age
 from switchboard_gateway.core import Core
 from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_gateway.grpc_server import serve_grpc
@@ -22,7 +23,7 @@ from switchboard_gateway.health import HealthApi
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
-from switchboard_gateway.sessions import Age, Sessions
+from switchboard_gateway.sessions import Sessions
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.peer import Peer, local_pair

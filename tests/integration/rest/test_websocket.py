@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 from rest_server import Rest, echo, eventually, fails_with, hangs, make_policy, raw_exchange, serving
 
+from switchboard_gateway.age import Age
 from switchboard_gateway.rest import RestLimits
 from switchboard_gateway.rest.limits import SocketLimits
 from switchboard_routing.policy import Subscription
@@ -319,6 +320,23 @@ async def test_an_idle_socket_is_closed_and_one_with_a_call_is_not() -> None:
             assert (code, "nothing came for 0.2 s" in reason) == (1001, True)
             await busy.send("PING")
             assert (await busy.next())["kind"] == "PING"
+
+
+async def test_an_old_socket_is_asked_to_go_and_serves_meanwhile() -> None:
+    async with limited(age=Age(0.1, PATIENCE_S)) as rest:
+        rest.host(make_policy(), echo)
+        async with connected(rest) as old:
+            assert await old.next() == {"kind": "GOAWAY", "reason": "the socket is old: begin anew"}
+            assert (await old.ask(1, "echo", input="still"))["output"] == "still"
+
+
+async def test_a_socket_that_is_too_old_is_ended_with_its_calls() -> None:
+    async with limited(age=Age(0.1, 0.1)) as rest:
+        rest.host(make_policy("slow"), hangs)
+        async with connected(rest) as old:
+            await old.send("OPEN", 1, target="slow")
+            assert await old.closed() == (1001, "the socket was too old")
+        await eventually(lambda: not rest.core.sessions)
 
 
 async def test_sockets_are_bounded() -> None:

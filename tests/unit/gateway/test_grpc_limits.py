@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from switchboard_gateway import grpc_limits
+from switchboard_gateway.age import LATEST, SOONEST, Age
 from switchboard_gateway.grpc_limits import GrpcLimits
-from switchboard_gateway.sessions import LATEST, SOONEST, Age
 
 TEXT = (Path(__file__).parents[3] / "docs/reference/grpc.md").read_text()
 VARIABLES = {name: value for name, value in vars(grpc_limits).items() if name.startswith("ENV_")}
