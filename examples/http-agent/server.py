@@ -5,6 +5,7 @@ switchboard dev --http translator=8000
 switchboard send translator "good morning"
 """
 
+import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WORDS = {"good": "guten", "morning": "Morgen", "evening": "Abend", "day": "Tag", "night": "Nacht", "thanks": "danke"}
@@ -26,4 +27,5 @@ class Translator(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", 8000), Translator).serve_forever()
+    port = int(os.environ.get("PORT", "8000"))
+    ThreadingHTTPServer(("127.0.0.1", port), Translator).serve_forever()

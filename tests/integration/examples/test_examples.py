@@ -87,13 +87,8 @@ def test_the_counter_counts_by_key(dev: Callable[..., SyncClient]) -> None:
 @pytest.fixture
 def translator() -> Iterator[int]:
     port = choose_ports(None, None).links
-    text = (EXAMPLES / "http-agent" / "server.py").read_text().replace("8000)", f"{port})")
-    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.DEVNULL)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(WAIT_S)
+    with serving([sys.executable, "http-agent/server.py"], port, PORT=str(port)) as found:
+        yield found
 
 
 def test_an_http_server_that_knows_nothing_of_us_is_an_agent(dev: Callable[..., SyncClient], translator: int) -> None:

@@ -1,0 +1,98 @@
+"""Each example's README by copy and paste: its commands run from the top of the checkout, their outputs compared."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from switchboard_cli.dev_target import choose_ports
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[3]
+READMES = sorted((ROOT / "examples").glob("*/README.md"))
+WAIT_S = 60.0
+
+
+class Terminal:
+    """Runs commands as a person pastes them; ports are free ones instead of those that the text names."""
+
+    def __init__(self, text: str, stack: contextlib.ExitStack) -> None:
+        ports = choose_ports(None, None)
+        self._ports = {"7400": ports.grpc, "8080": ports.links}
+        self._ports |= {number: choose_ports(None, None).links for number in re.findall(r"\b801\d\b", text)}
+        self._stack = stack
+        self._env = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SWITCHBOARD_GATEWAY": f"localhost:{self._ports['7400']}",
+        }
+
+    def run(self, command: str) -> str:
+        """What the command prints; nothing of one that goes on running."""
+        for number, port in self._ports.items():
+            command = re.sub(rf"\b{number}\b", str(port), command)
+        if command.startswith("switchboard dev"):
+            self._start_dev(f"{command} --port {self._ports['7400']} --http-port {self._ports['8080']}")
+            return ""
+        if command.endswith("&"):
+            self._start(command.removesuffix("&"), subprocess.DEVNULL)
+            return ""
+        ended = subprocess.run(
+            command, shell=True, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=WAIT_S, check=False
+        )
+        return ended.stdout + ended.stderr
+
+    def _start_dev(self, command: str) -> None:
+        """Return once it says how to end it; it waits for HTTP servers by itself."""
+        process = self._start(command, subprocess.PIPE)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Ctrl-C"):
+                threading.Thread(target=process.stdout.read, daemon=True).start()
+                return
+        pytest.fail(f"{command} ended")
+
+    def _start(self, command: str, stdout: int) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            command, shell=True, cwd=ROOT, env=self._env, stdout=stdout, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self._stack.callback(process.wait, WAIT_S)
+        self._stack.callback(os.killpg, process.pid, signal.SIGTERM)
+        return process
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as opened:
+        yield opened
+
+
+def test_every_example_in_code_has_a_readme() -> None:
+    with_code = {path.parent for pattern in ("*/*.py", "*/*.mjs") for path in (ROOT / "examples").glob(pattern)}
+    assert with_code == {readme.parent for readme in READMES}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.parent.name)
+def test_a_readme_holds_to_the_letter(readme: Path, stack: contextlib.ExitStack) -> None:
+    text = readme.read_text()
+    blocks = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 2, "it shows nothing"
+    if readme.parent.name.startswith("node-") and shutil.which("node") is None:
+        pytest.skip("this machine has no Node to run the example with")
+    terminal = Terminal(text, stack)
+    for command, expected in blocks:
+        assert _lines(terminal.run(command)) == _lines(expected), command
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]
