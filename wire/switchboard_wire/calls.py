@@ -4,11 +4,10 @@ Routers do not use these: they pass frames on. Both ends chunk large payloads an
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
-from switchboard_wire.credit import Consumed, CreditLine
+from switchboard_wire.directions import Receiver, Sender
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, failure
 from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer
@@ -37,105 +36,64 @@ def new_open(open_: pb.Open, payload: Payload, *, end: bool) -> pb.Frame:
     )
 
 
-class _Sender:
-    """The sending direction: DATA within the credit."""
-
-    __slots__ = ("_credit", "_granted", "_number", "_peer", "over")
-
-    def __init__(self, peer: Peer, number: int) -> None:
-        self._peer = peer
-        self._number = number
-        self._credit = CreditLine()
-        self._granted = asyncio.Event()
-        self.over = False  # the call ended: nothing more may be sent
-
-    def grant(self, size: int) -> None:
-        self._credit.grant(size)
-        self._granted.set()
-
-    def stop(self) -> None:
-        self.over = True
-        self._granted.set()
-
-    async def send(self, data: bytes, *, end: bool = False, content_type: str = "") -> None:
-        view = memoryview(data)
-        for start in range(0, max(len(data), 1), MAX_DATA_BYTES):
-            piece = bytes(view[start : start + MAX_DATA_BYTES])
-            await self._wait_for_credit()
-            if self.over:
-                return
-            self._credit.spend(len(piece))
-            last = end and start + MAX_DATA_BYTES >= len(data)
-            self._peer.send(pb.Frame(kind=pb.DATA, call=self._number, data=piece, end=last, content_type=content_type))
-
-    async def _wait_for_credit(self) -> None:
-        while self._credit.left <= 0 and not self.over:
-            self._granted.clear()
-            await self._granted.wait()
-
-
-class _Receiver:
-    """The receiving direction: DATA in order, credit granted as it is consumed."""
-
-    __slots__ = ("_arrived", "_consumed", "_number", "_peer", "_pieces", "ended")
-
-    def __init__(self, peer: Peer, number: int) -> None:
-        self._peer = peer
-        self._number = number
-        self._pieces: deque[pb.Frame] = deque()
-        self._arrived = asyncio.Event()
-        self._consumed = Consumed()
-        self.ended = False
-
-    def put(self, frame: pb.Frame) -> None:
-        self._pieces.append(frame)
-        self._arrived.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self._arrived.set()
-
-    async def next(self) -> pb.Frame | None:
-        """The next DATA, or None at the end."""
-        while not self._pieces:
-            if self.ended:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-        frame = self._pieces.popleft()
-        credit = self._consumed.add(len(frame.data))
-        if credit and not self.ended:
-            self._peer.send(pb.Frame(kind=pb.WINDOW, call=self._number, credit=credit))
-        return frame
-
-
 class OutgoingCall:
     """One call that this end opened.
 
-    closed: resolves with the CLOSE frame, whether result or error. The answer's pieces come by iteration.
+    closed: resolves with the CLOSE frame, whether result or error. The answer's pieces come by iteration, or are handed
+    to whoever waits for the whole of it.
     """
 
-    __slots__ = ("_peer", "_receiver", "_sender", "closed", "number")
+    __slots__ = ("_peer", "_receiving", "_sending", "_take", "closed", "number")
 
     def __init__(self, peer: Peer, frame: pb.Frame) -> None:
         self._peer = peer
         self.closed: asyncio.Future[pb.Frame] = asyncio.get_running_loop().create_future()
-        self.number = number = peer.open(frame, self._on_frame)
-        self._sender = _Sender(peer, number)
-        self._receiver = _Receiver(peer, number)
+        # Made when needed: most calls are one frame each way
+        self._sending: Sender | None = None
+        self._receiving: Receiver | None = None
+        self._take: Callable[[pb.Frame], None] | None = None
+        self.number = peer.open(frame, self._on_frame)
+
+    @property
+    def _sender(self) -> Sender:
+        if self._sending is None:
+            self._sending = Sender(self._peer, self.number)
+            self._sending.over = self.closed.done()
+        return self._sending
+
+    @property
+    def _receiver(self) -> Receiver:
+        if self._receiving is None:
+            self._receiving = Receiver(self._peer, self.number)
+            self._receiving.ended = self.closed.done()
+        return self._receiving
 
     def _on_frame(self, frame: pb.Frame) -> None:
         kind = frame.kind
         if kind == pb.CLOSE:
             self._peer.forget(self.number)
-            self._sender.stop()
-            self._receiver.end()
+            if self._sending is not None:
+                self._sending.stop()
+            if self._receiving is not None:
+                self._receiving.end()
             if not self.closed.done():
                 self.closed.set_result(frame)
         elif kind == pb.DATA:
-            self._receiver.put(frame)
+            if self._take is None:
+                self._receiver.put(frame)
+            else:
+                self._hand_over(frame)
         elif kind == pb.WINDOW:
             self._sender.grant(frame.credit)
+
+    def _hand_over(self, frame: pb.Frame) -> None:
+        assert self._take is not None  # the caller looked
+        try:
+            self._take(frame)
+        except SwitchboardError as error:
+            self._give_up(error.error)
+            return
+        self._receiver.consume(frame)
 
     async def send(self, data: bytes, *, end: bool = False) -> None:
         """Send one more piece of the request; waits for credit."""
@@ -143,15 +101,19 @@ class OutgoingCall:
 
     def half_close(self) -> None:
         """Say that the request is complete."""
-        if not self._sender.over:
+        if not self.closed.done():
             self._peer.send(pb.Frame(kind=pb.HALF_CLOSE, call=self.number))
 
     def cancel(self) -> None:
         """Give the call up: the other end is told, `closed` resolves with CANCELLED. Safe at any time."""
-        if self.closed.done():
-            return
+        closed = self.closed
+        # Whoever awaited it and was cancelled has cancelled it, too; the other end still has to hear of that
+        if not closed.done() or (closed.cancelled() and self.number in self._peer.calls):
+            self._give_up(ErrorValue(pb.CANCELLED, "the caller gave up"))
+
+    def _give_up(self, error: ErrorValue) -> None:
         self._peer.send(pb.Frame(kind=pb.CANCEL, call=self.number))
-        self._on_frame(close_with(self.number, ErrorValue(pb.CANCELLED, "the caller gave up")))
+        self._on_frame(close_with(self.number, error))
 
     async def pieces(self) -> AsyncGenerator[pb.Frame, None]:
         """The answer's DATA frames; ends with success, raises SwitchboardError otherwise. Leaving early cancels."""
@@ -162,10 +124,24 @@ class OutgoingCall:
         finally:
             self.cancel()
 
+    async def gather(self, take: Callable[[pb.Frame], None]) -> pb.Frame:
+        """Have `take` handed each DATA frame as it comes; returns the CLOSE. Raises SwitchboardError.
+
+        What `take` raises ends the call: SwitchboardError only.
+        """
+        self._take = take
+        if self._receiving is not None:
+            for frame in self._receiving.drain():
+                take(frame)
+                self._receiving.consume(frame)
+        close = await self.closed
+        raise_for(close)
+        return close
+
     async def result(self) -> pb.Frame:
         """The whole answer as one CLOSE frame whose data is complete. Raises SwitchboardError."""
-        parts = [frame.data async for frame in self.pieces()]
-        close = await self.closed
+        parts: list[bytes] = []
+        close = await self.gather(lambda frame: parts.append(frame.data))
         if parts:
             close.data = b"".join([*parts, close.data])
         return close
@@ -204,21 +180,21 @@ class IncomingCall:
         self.cancelled = False
         self._on_cancel = on_cancel
         # Made when needed: most calls are one frame each way
-        self._sending: _Sender | None = None
-        self._receiving: _Receiver | None = None
+        self._sending: Sender | None = None
+        self._receiving: Receiver | None = None
         peer.accept(number, self._on_frame)
 
     @property
-    def _sender(self) -> _Sender:
+    def _sender(self) -> Sender:
         if self._sending is None:
-            self._sending = _Sender(self._peer, self.number)
+            self._sending = Sender(self._peer, self.number)
             self._sending.over = self.over
         return self._sending
 
     @property
-    def _receiver(self) -> _Receiver:
+    def _receiver(self) -> Receiver:
         if self._receiving is None:
-            self._receiving = _Receiver(self._peer, self.number)
+            self._receiving = Receiver(self._peer, self.number)
             self._receiving.ended = self.over or self.first.end
         return self._receiving
 

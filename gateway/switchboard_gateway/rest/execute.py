@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -171,15 +171,22 @@ class Call:
         """The answer in one piece. Raises SwitchboardError, PAYLOAD_TOO_LARGE when it is over `limit` bytes."""
         frames: list[pb.Frame] = []
         size = 0
-        async for frame in self.pieces():
+
+        def take(frame: pb.Frame) -> None:
+            nonlocal size
             size += len(frame.data)
             if size > limit:
                 message = f"the answer is over {limit} bytes: ask for it with Accept: text/event-stream"
                 raise failure(pb.PAYLOAD_TOO_LARGE, message, delivered=pb.DELIVERED_YES)
             share.add(len(frame.data))
             frames.append(frame)
-        answer = await self.end()
-        return replace(answer, close=join_pieces(frames, answer.close)) if frames else answer
+
+        try:
+            close = await self.outgoing.gather(take)
+        except SwitchboardError:
+            self._raise_of_upload()
+            raise
+        return Answer(self.message_id, self.agent, join_pieces(frames, close) if frames else close)
 
     async def end(self) -> Answer:
         """The end of the answer, with what the last frame brought. Raises SwitchboardError."""

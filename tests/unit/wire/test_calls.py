@@ -113,6 +113,51 @@ async def test_pieces_arrive_in_order_and_a_reader_that_waits_stops_the_sender()
     await asyncio.gather(*far.tasks)
 
 
+async def two_pieces(call: IncomingCall) -> None:
+    await call.send(b"one")
+    await call.send(b"two")
+    await call.close(Payload(b"end"))
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["as they come", "that came before"])
+async def test_whoever_gathers_an_answer_is_handed_all_its_pieces(is_late: bool) -> None:
+    near, _ = connect(two_pieces)
+    call = OutgoingCall(near, new_open(target(), Payload(), end=True))
+    if is_late:
+        await call.closed
+    seen: list[bytes] = []
+    close = await call.gather(lambda frame: seen.append(frame.data))
+    assert [*seen, close.data] == [b"one", b"two", b"end"]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["as they come", "that came before"])
+async def test_what_a_piece_raises_is_the_end_of_a_gathered_call(is_late: bool) -> None:
+    def refuse(frame: pb.Frame) -> None:
+        raise SwitchboardError(ErrorValue(pb.PAYLOAD_TOO_LARGE, "too much"))
+
+    near, far = connect(two_pieces)
+    call = OutgoingCall(near, new_open(target(), Payload(), end=True))
+    if is_late:
+        await call.closed
+    with pytest.raises(SwitchboardError, match="too much"):
+        await call.gather(refuse)
+    call.cancel()
+    await asyncio.gather(*far.tasks)
+    assert near.calls == {}
+
+
+async def test_cancelling_whoever_gathers_reaches_the_answerer() -> None:
+    near, far = connect()
+    waiting = asyncio.ensure_future(call_unary(near, target(), Payload(b"x")))
+    while not far.calls:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    while not far.calls[0].cancelled:
+        await asyncio.sleep(0)
+    assert near.calls == {}
+
+
 async def test_cancelling_the_caller_reaches_the_answerer() -> None:
     near, far = connect()
     call = OutgoingCall(near, new_open(target(), Payload(), end=True))
