@@ -8,18 +8,16 @@ from dataclasses import dataclass
 
 import click
 
-from switchboard import Client, NodeUnavailable, SwitchboardError
+from switchboard import NodeUnavailable, SwitchboardError, Unauthenticated
 from switchboard.options import CallOptions
-
-# A gateway on the same machine or cluster answers in milliseconds; a person should not wait longer to learn of a typo
-CONNECT_S = 3.0
+from switchboard_cli.gateway import Gateway
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """What `switchboard send` is to send, and where."""
 
-    gateway: str
+    gateway: Gateway
     agent: str
     text: str | bytes
     as_json: bool
@@ -36,7 +34,7 @@ def send_message(message: Message) -> int:
     try:
         asyncio.run(_stream(message, payload) if message.stream else _request(message, payload))
     except SwitchboardError as error:
-        return complain(explain(error, message.gateway))
+        return complain(explain(error, message.gateway.address))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -55,19 +53,23 @@ def read_payload(text: str | bytes, as_json: bool) -> object:
 
 def explain(error: SwitchboardError, gateway: str) -> str:
     """One line for a person; a gateway that is not there is what most often has to be mended, so it says how."""
+    if isinstance(error, Unauthenticated):
+        return f"{error}. --token-file names a file with one"
     if isinstance(error, NodeUnavailable) and error.message.startswith(f"{gateway} cannot be reached"):
+        if "it speaks" in error.message or "its certificate" in error.message:
+            return str(error)
         return f"{error}. `switchboard dev` runs one here; --gateway names another"
     return str(error)
 
 
 async def _request(message: Message, payload: object) -> None:
-    async with Client(message.gateway, connect_timeout_s=CONNECT_S) as client:
+    async with message.gateway.client() as client:
         answer = await client.request(message.agent, payload, **message.options)
     _print_value(answer.value)
 
 
 async def _stream(message: Message, payload: object) -> None:
-    async with Client(message.gateway, connect_timeout_s=CONNECT_S) as client:
+    async with message.gateway.client() as client:
         last = "\n"
         async for piece in client.stream(message.agent, payload, **message.options):
             if isinstance(piece, str):

@@ -8,9 +8,10 @@ from typing import Any
 import click
 from google.protobuf.json_format import MessageToDict
 
-from switchboard import Client, SwitchboardError
+from switchboard import SwitchboardError
 from switchboard.listing import AgentFilter
-from switchboard_cli.calls import CONNECT_S, complain, explain
+from switchboard_cli.calls import complain, explain
+from switchboard_cli.gateway import Gateway
 from switchboard_cli.tables import cut_lines, format_columns, screen_width
 from switchboard_wire.v1 import gateway_pb2 as api
 
@@ -18,7 +19,7 @@ HEADINGS = ("NAME", "TYPE", "VERSION", "READY", "STATE", "NODES", "CAPABILITIES"
 INSTANCE_HEADINGS = ("INSTANCE", "NODE", "ZONE", "STATE", "CIRCUIT", "IN FLIGHT", "LATENCY", "WEIGHT")
 
 
-def list_agents(gateway: str, wanted: AgentFilter, *, as_json: bool, watch: bool) -> int:
+def list_agents(gateway: Gateway, wanted: AgentFilter, *, as_json: bool, watch: bool) -> int:
     """Print the agents, with `watch` anew whenever they change; returns the exit status."""
 
     def show(found: Sequence[api.AgentSummary]) -> None:
@@ -33,16 +34,16 @@ def list_agents(gateway: str, wanted: AgentFilter, *, as_json: bool, watch: bool
     return _run(gateway, _watch(gateway, wanted, show) if watch else _list(gateway, wanted, show))
 
 
-def describe_agent(gateway: str, type_: str, namespace: str, as_json: bool) -> int:
+def describe_agent(gateway: Gateway, type_: str, namespace: str, as_json: bool) -> int:
     """Print the Agents of one type with their instances; returns the exit status."""
     return _run(gateway, _describe(gateway, type_, namespace, as_json))
 
 
-def _run(gateway: str, work: Coroutine[Any, Any, None]) -> int:
+def _run(gateway: Gateway, work: Coroutine[Any, Any, None]) -> int:
     try:
         asyncio.run(work)
     except SwitchboardError as error:
-        return complain(explain(error, gateway))
+        return complain(explain(error, gateway.address))
     except KeyboardInterrupt:
         return 130
     return 0
@@ -51,14 +52,14 @@ def _run(gateway: str, work: Coroutine[Any, Any, None]) -> int:
 Show = Callable[[Sequence[api.AgentSummary]], None]
 
 
-async def _list(gateway: str, wanted: AgentFilter, show: Show) -> None:
-    async with Client(gateway, connect_timeout_s=CONNECT_S) as client:
+async def _list(gateway: Gateway, wanted: AgentFilter, show: Show) -> None:
+    async with gateway.client() as client:
         show(await client.agents(**wanted))
 
 
-async def _watch(gateway: str, wanted: AgentFilter, show: Show) -> None:
+async def _watch(gateway: Gateway, wanted: AgentFilter, show: Show) -> None:
     """Print every list that comes, with a blank line between them."""
-    async with Client(gateway, connect_timeout_s=CONNECT_S) as client:
+    async with gateway.client() as client:
         first = True
         async for found in client.watch_agents(**wanted):
             if not first:
@@ -67,8 +68,8 @@ async def _watch(gateway: str, wanted: AgentFilter, show: Show) -> None:
             show(found)
 
 
-async def _describe(gateway: str, type_: str, namespace: str, as_json: bool) -> None:
-    async with Client(gateway, connect_timeout_s=CONNECT_S) as client:
+async def _describe(gateway: Gateway, type_: str, namespace: str, as_json: bool) -> None:
+    async with gateway.client() as client:
         found = await client.describe(type_, namespace=namespace)
     if as_json:
         click.echo(json.dumps(MessageToDict(found), ensure_ascii=False))

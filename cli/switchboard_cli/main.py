@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from switchboard_wire.names import ENV_GATEWAY, GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
+from switchboard_cli.gateway import Gateway, with_gateway
+from switchboard_wire.names import GATEWAY_GRPC_PORT, GATEWAY_HTTP_PORT
 
 if TYPE_CHECKING:
     from switchboard.options import CallOptions
 
 _WIDTH = {"max_content_width": 80, "help_option_names": ["-h", "--help"]}
-_gateway = click.option(
-    "--gateway",
-    "-g",
-    metavar="HOST:PORT",
-    envvar=ENV_GATEWAY,
-    default=f"localhost:{GATEWAY_GRPC_PORT}",
-    show_default=True,
-    show_envvar=True,
-    help="The gateway's gRPC address.",
-)
 _json = click.option("--json", "as_json", is_flag=True, help="TEXT is JSON: send it as such.")
 _timeout = click.option(
     "--timeout", "-t", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Give up after this time."
@@ -78,7 +69,7 @@ def dev(
 @click.option("--stream", "-s", is_flag=True, help="Print the answer piece by piece as it comes.")
 @_timeout
 @_namespace
-@_gateway
+@with_gateway
 def send(
     agent: str,
     text: str | None,
@@ -88,7 +79,7 @@ def send(
     stream: bool,
     timeout: float | None,
     namespace: str,
-    gateway: str,
+    gateway: Gateway,
 ) -> None:
     """Send TEXT to AGENT and print the answer.
 
@@ -117,9 +108,9 @@ def send(
 @_json
 @_timeout
 @_namespace
-@_gateway
+@with_gateway
 def publish(
-    topic: str, text: str | None, source: str, as_json: bool, timeout: float | None, namespace: str, gateway: str
+    topic: str, text: str | None, source: str, as_json: bool, timeout: float | None, namespace: str, gateway: Gateway
 ) -> None:
     """Send a copy of TEXT to every agent that is subscribed to TOPIC, and print what came of each.
 
@@ -141,8 +132,10 @@ def publish(
 @_json
 @_timeout
 @_namespace
-@_gateway
-def broadcast(agent: str, text: str | None, as_json: bool, timeout: float | None, namespace: str, gateway: str) -> None:
+@with_gateway
+def broadcast(
+    agent: str, text: str | None, as_json: bool, timeout: float | None, namespace: str, gateway: Gateway
+) -> None:
     """Send a copy of TEXT to every instance of AGENT, a type, and print what came of each.
 
     Without TEXT, or with "-", the message is read from standard input. The status is 1 when an instance failed.
@@ -166,8 +159,8 @@ def broadcast(agent: str, text: str | None, as_json: bool, timeout: float | None
 @click.option("--watch", "-w", is_flag=True, help="Print the list anew whenever it changes, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one agent a line.")
 @_namespace
-@_gateway
-def agents(watch: bool, as_json: bool, gateway: str, type_: str, **filters: str) -> None:
+@with_gateway
+def agents(watch: bool, as_json: bool, gateway: Gateway, type_: str, **filters: str) -> None:
     """List the agents that the gateway knows, with the instances that are ready for each."""
     from switchboard.listing import AgentFilter
     from switchboard_cli.listing import list_agents
@@ -180,8 +173,8 @@ def agents(watch: bool, as_json: bool, gateway: str, type_: str, **filters: str)
 @click.argument("type_", metavar="TYPE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_namespace
-@_gateway
-def describe(type_: str, as_json: bool, namespace: str, gateway: str) -> None:
+@with_gateway
+def describe(type_: str, as_json: bool, namespace: str, gateway: Gateway) -> None:
     """Show the agents of a TYPE with what routing knows of their instances: state,
     circuit, calls in flight, latency and weight, as one replica of the gateway sees them."""
     from switchboard_cli.listing import describe_agent
@@ -198,8 +191,8 @@ def describe(type_: str, as_json: bool, namespace: str, gateway: str) -> None:
 @click.option("--namespace", "-n", metavar="NAME", default="", help="Only those of this namespace.  [default: all]")
 @click.option("--watch", "-w", is_flag=True, help="Print them again every two seconds, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one instance a line.")
-@_gateway
-def top(node: str, type_: str, watch: bool, as_json: bool, gateway: str, **filters: str) -> None:
+@with_gateway
+def top(node: str, type_: str, watch: bool, as_json: bool, gateway: Gateway, **filters: str) -> None:
     """Show the instances of AGENTNODE, or of all, with their work right now, as the operator's registry has it."""
     from switchboard.listing import InstanceFilter
     from switchboard_cli.top import show_instances

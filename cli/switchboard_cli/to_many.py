@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import click
 
-from switchboard import Client, Delivery, SwitchboardError
+from switchboard import Delivery, SwitchboardError
 from switchboard.options import CallOptions
-from switchboard_cli.calls import CONNECT_S, complain, explain, read_payload
+from switchboard_cli.calls import complain, explain, read_payload
+from switchboard_cli.gateway import Gateway
 from switchboard_cli.tables import format_columns
 
 HEADINGS = ("AGENT", "INSTANCE", "ANSWER")
@@ -19,7 +20,7 @@ HEADINGS = ("AGENT", "INSTANCE", "ANSWER")
 class ToMany:
     """What is to be sent, and to whom: a topic, or every instance of an agent."""
 
-    gateway: str
+    gateway: Gateway
     topic: str
     agent: str
     source: str
@@ -37,7 +38,7 @@ def send_to_many(message: ToMany) -> int:
     try:
         deliveries = asyncio.run(_send(message, payload))
     except SwitchboardError as error:
-        return complain(explain(error, message.gateway))
+        return complain(explain(error, message.gateway.address))
     except KeyboardInterrupt:
         return 130
     if not deliveries:
@@ -48,7 +49,7 @@ def send_to_many(message: ToMany) -> int:
 
 
 async def _send(message: ToMany, payload: object) -> list[Delivery]:
-    async with Client(message.gateway, connect_timeout_s=CONNECT_S) as client:
+    async with message.gateway.client() as client:
         if message.topic:
             return await client.publish(message.topic, payload, source=message.source, **message.options)
         return await client.broadcast(message.agent, payload, **message.options)

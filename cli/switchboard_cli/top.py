@@ -6,9 +6,10 @@ import json
 import click
 from google.protobuf.json_format import MessageToDict
 
-from switchboard import Client, SwitchboardError
+from switchboard import SwitchboardError
 from switchboard.listing import InstanceFilter
-from switchboard_cli.calls import CONNECT_S, complain, explain
+from switchboard_cli.calls import complain, explain
+from switchboard_cli.gateway import Gateway
 from switchboard_cli.tables import format_columns
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceReport
 
@@ -21,19 +22,19 @@ REFRESH_S = 2.0
 NOTHING = "-"
 
 
-def show_instances(gateway: str, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> int:
+def show_instances(gateway: Gateway, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> int:
     """Print the instances, with `watch` again and again; returns the exit status."""
     try:
         asyncio.run(_show(gateway, wanted, as_json=as_json, watch=watch))
     except SwitchboardError as error:
-        return complain(explain(error, gateway))
+        return complain(explain(error, gateway.address))
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-async def _show(gateway: str, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> None:
-    async with Client(gateway, connect_timeout_s=CONNECT_S) as client:
+async def _show(gateway: Gateway, wanted: InstanceFilter, *, as_json: bool, watch: bool) -> None:
+    async with gateway.client() as client:
         while True:
             found = await client.instances(**wanted)
             click.echo("\n".join(_json_lines(found) if as_json else render(found)))

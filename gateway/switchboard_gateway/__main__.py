@@ -4,6 +4,7 @@ import argparse
 import functools
 import sys
 
+from switchboard_gateway.access.certificate import NoCertificate
 from switchboard_gateway.server import serve
 from switchboard_gateway.settings import GatewaySettings
 from switchboard_runtime.process import run_component
@@ -34,6 +35,11 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_POD_NAMESPACE namespace of the installation
   SWITCHBOARD_TRUST_DOMAIN of the SPIFFE ids in logs and calls (cluster.local)
   SWITCHBOARD_KEYS_FILE, SWITCHBOARD_ISSUER  a JWKS, in place of the API server's published keys
+  SWITCHBOARD_AUTH         of clients: none, or kubernetes: tokens and rights by its API (none)
+  SWITCHBOARD_AUTH_AUDIENCE that their tokens must be for; empty: the API server's own (switchboard)
+  SWITCHBOARD_AUTH_CACHE_SECONDS for which the API server's word counts (30)
+  SWITCHBOARD_AUTH_OUTAGE_SECONDS for which it counts longer while the API server is away (300)
+  SWITCHBOARD_CLIENT_TLS_FOLDER tls.crt and tls.key for the ports of clients; without it they are plain text
   SWITCHBOARD_GRPC_…       limits of the gRPC port: docs/reference/grpc.md
   SWITCHBOARD_LOG_LEVEL    DEBUG, INFO, WARNING (INFO)
   SWITCHBOARD_LOG_FORMAT   json or text (json)
@@ -50,7 +56,11 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"switchboard_gateway: {error}\n")
         return 2
-    run_component("gateway", functools.partial(serve, settings))
+    try:
+        run_component("gateway", functools.partial(serve, settings))
+    except NoCertificate as error:
+        sys.stderr.write(f"switchboard_gateway: {error}\n")
+        return 1
     return 0
 
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Protocol
 
 from switchboard_gateway.asking import AskRegistry, nobody_to_ask
 from switchboard_gateway.attached import Attached
@@ -26,7 +27,7 @@ from switchboard_gateway.instances import (
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.registered import Registered
 from switchboard_gateway.routed_call import RoutedCall
-from switchboard_gateway.selection import select
+from switchboard_gateway.selection import Allowed, select
 from switchboard_routing.breaker import State
 from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.deadlines import Deadlines
@@ -40,6 +41,14 @@ log = logging.getLogger("switchboard.gateway")
 MAX_OPEN_CALLS = 10_000
 MAX_HELD_CALLS = 10_000
 MAX_HELD_BYTES = 64 * 1024 * 1024
+
+
+class CallTaker(Protocol):
+    """Who takes a client's calls: the core, or an entrance before it that asks who may."""
+
+    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str) -> None:
+        """Take a call, or close it with an error. namespace: of targets that name none."""
+        ...
 
 
 class Core:
@@ -88,13 +97,13 @@ class Core:
 
     # Clients
 
-    def attach_local(self, label: str) -> LocalPeer:
+    def attach_local(self, label: str, entrance: CallTaker | None = None) -> LocalPeer:
         """A peer for a transport in this process: open calls on it, as a client would on its session."""
-        near, _ = local_pair(_Silent(), Client(self, self.namespace), label)
+        near, _ = local_pair(_Silent(), Client(self, self.namespace, entrance), label)
         return near
 
-    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str) -> None:
-        """Take a call from a client in `namespace`: route it, or close it with an error."""
+    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str, allowed: Allowed = None) -> None:
+        """Take a call from a client in `namespace`: route it to an Agent that is allowed, or close it with an error."""
         if len(peer.calls) >= MAX_OPEN_CALLS:
             message = f"{MAX_OPEN_CALLS} calls are open on this session: wait for some to end"
             peer.send(close_with(frame.call, ErrorValue(pb.OVERLOADED, message, retry_after_ms=100)))
@@ -102,9 +111,9 @@ class Core:
         target = frame.open.target
         try:
             if target.topic or target.all_instances:
-                self.fan_out.open_call(peer, frame, namespace)
+                self.fan_out.open_call(peer, frame, namespace, allowed)
                 return
-            selected = select(self.table, frame, namespace, self.rng)
+            selected = select(self.table, frame, namespace, self.rng, allowed)
         except SwitchboardError as error:
             self.note_refusal(frame.open.target, error.error)
             peer.send(close_with(frame.call, error.error))
@@ -305,13 +314,13 @@ def _names(policies: Iterable[AgentPolicy]) -> set[tuple[str, str]]:
 class Client:
     """The events of one client's peer: a shell of this process, which signs its calls itself.
 
-    namespace: where its targets are when they do not say.
+    namespace: where its targets are when they do not say. entrance: where tokens are asked for, who takes its calls.
     """
 
-    __slots__ = ("_core", "_namespace")
+    __slots__ = ("_calls", "_namespace")
 
-    def __init__(self, core: Core, namespace: str) -> None:
-        self._core = core
+    def __init__(self, core: Core, namespace: str, entrance: CallTaker | None = None) -> None:
+        self._calls: CallTaker = entrance or core
         self._namespace = namespace
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
@@ -319,7 +328,7 @@ class Client:
         opened.ClearField("source")  # a client is nobody's agent, whatever it says
         if opened.chain:
             opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
-        self._core.open_call(peer, frame, self._namespace)
+        self._calls.open_call(peer, frame, self._namespace)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
         """A client has nothing to announce: HELLO and PING ask for nothing."""

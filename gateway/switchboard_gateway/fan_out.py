@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from switchboard_gateway.instances import Instance, Route, Table
 from switchboard_gateway.routed_call import RoutedCall
-from switchboard_gateway.selection import Selected, check_open, named_strategy, share, unknown_type
+from switchboard_gateway.selection import Allowed, Selected, check_open, named_strategy, share, unknown_type
 from switchboard_routing.balance import Rng
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError, failure, name_of
@@ -78,8 +78,11 @@ class FanOut:
         self._chosen: dict[int, Selected] = {}
         self._near, _ = local_pair(self, _Copies(core, self._chosen), "fan-out")
 
-    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str) -> None:
-        """Take a call whose target is a topic or all instances of a type. Raises SwitchboardError."""
+    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str, allowed: Allowed = None) -> None:
+        """Take a call whose target is a topic or all instances of a type. Raises SwitchboardError.
+
+        allowed: who gets a copy; of each other the answer says that the caller may not.
+        """
         opened, table = frame.open, self._core.table
         check_open(opened, opened.target.topic_source if opened.target.topic else opened.target.key)
         if opened.strategy:
@@ -96,7 +99,7 @@ class FanOut:
 
         call = IncomingCall(peer, frame, cancel)
         self._core.call_began()
-        task = asyncio.create_task(self._serve(call, receivers))
+        task = asyncio.create_task(self._serve(call, receivers, allowed))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -104,7 +107,7 @@ class FanOut:
         self._tasks.discard(task)
         self._core.call_ended()
 
-    async def _serve(self, call: IncomingCall, receivers: list[Receiver]) -> None:
+    async def _serve(self, call: IncomingCall, receivers: list[Receiver], allowed: Allowed) -> None:
         now = self._core.now
         wanted_ms = call.first.open.deadline_ms
         deadline = now() + wanted_ms / 1000 if wanted_ms else None
@@ -117,7 +120,7 @@ class FanOut:
                     self._bytes += len(piece)
                     self._check_size(kept, receivers)
                     parts.append(piece)
-            copier = _Copier(self._core, self._near, self._chosen, deadline)
+            copier = _Copier(self._core, self._near, self._chosen, deadline, allowed)
             entries = await copier.send(call.first, b"".join(parts), receivers)
             await call.close(Payload(json.dumps(entries).encode(), "application/json"))
         except SwitchboardError as error:
@@ -167,11 +170,14 @@ class _Copies:
 class _Copier:
     """Sends one message to its receivers, some at a time. deadline: of the whole, on the core's clock."""
 
-    def __init__(self, core: "Core", peer: Peer, chosen: dict[int, Selected], deadline: float | None) -> None:
+    def __init__(
+        self, core: "Core", peer: Peer, chosen: dict[int, Selected], deadline: float | None, allowed: Allowed
+    ) -> None:
         self._core = core
         self._peer = peer
         self._chosen = chosen
         self._deadline = deadline
+        self._allowed = allowed
         self._turn = asyncio.Semaphore(PARALLEL)
 
     async def send(self, first: pb.Frame, data: bytes, receivers: list[Receiver]) -> list[dict[str, Any]]:
@@ -192,6 +198,8 @@ class _Copier:
 
     async def _ask(self, first: pb.Frame, data: bytes, receiver: Receiver) -> dict[str, Any]:
         policy = receiver.route.policy
+        if self._allowed is not None and (policy.namespace, policy.name) not in self._allowed:
+            raise failure(pb.PERMISSION_DENIED, f"the caller may not invoke Agent {policy.name!r}")
         if len(data) > policy.max_payload_bytes:
             raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {policy.max_payload_bytes} bytes")
         opened = self._copy(first.open, receiver)

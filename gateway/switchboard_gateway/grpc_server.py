@@ -7,8 +7,10 @@ from typing import Final
 from grpc import aio
 
 from switchboard_gateway import health
+from switchboard_gateway.access.certificate import ClientCertificate
 from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_gateway.public import PublicApi
+from switchboard_identity.serving import server_credentials
 
 SERVICE: Final = "switchboard.v1.Gateway"
 # Streams are closed after this when the other end does not
@@ -17,9 +19,13 @@ STOP_GRACE_S: Final = 0.5
 
 @asynccontextmanager
 async def serve_grpc(
-    address: str, public: PublicApi, checks: health.HealthApi, limits: GrpcLimits
+    address: str,
+    public: PublicApi,
+    checks: health.HealthApi,
+    limits: GrpcLimits,
+    certificate: ClientCertificate | None = None,
 ) -> AsyncIterator[int]:
-    """Serve while open; yields the port bound."""
+    """Serve while open; yields the port bound. certificate: None: plain text."""
     server = aio.server(options=limits.server_options())
     server.add_generic_rpc_handlers((public.handler(), checks.handler()))
     if limits.reflection:
@@ -27,7 +33,10 @@ async def serve_grpc(
         from grpc_reflection.v1alpha import reflection
 
         reflection.enable_server_reflection((SERVICE, health.SERVICE, reflection.SERVICE_NAME), server)
-    port = server.add_insecure_port(address)
+    if certificate is None:
+        port = server.add_insecure_port(address)
+    else:
+        port = server.add_secure_port(address, server_credentials(certificate.source))
     await server.start()
     try:
         yield port

@@ -7,7 +7,7 @@ from typing import Final
 
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import ATTACHED, Instance, Route, Table, is_bound
-from switchboard_gateway.selection import unknown_type
+from switchboard_gateway.selection import Allowed, permitted, unknown_type
 from switchboard_routing.breaker import State
 from switchboard_routing.policy import HedgingPolicy
 from switchboard_wire.errors import failure
@@ -144,11 +144,13 @@ def _hosted(instance: Instance) -> Iterator[pb.HostedAgent]:
         yield pb.HostedAgent(name=name, state=pb.HOSTED_READY)
 
 
-def describe_type(core: Core, namespace: str, type_: str) -> api.AgentTypeDescription:
+def describe_type(core: Core, namespace: str, type_: str, allowed: Allowed = None) -> api.AgentTypeDescription:
     """The Agents of one type, with every instance that has one of them. Raises SwitchboardError AGENT_NOT_FOUND."""
     routes = core.table.by_type.get((namespace, type_))
     if not routes:
         raise unknown_type(core.table, namespace, type_)
+    if allowed is not None:
+        routes = permitted(routes, allowed)
     placed = place_all(core.table)
     agents = [_describe_agent(core, route, placed.get((namespace, route.policy.name), ())) for route in routes]
     ready = {id(instance) for route in routes for instance in route.instances}

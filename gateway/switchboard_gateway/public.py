@@ -7,28 +7,30 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from switchboard_gateway.access.guard import Guard
+from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.callers import sign
 from switchboard_gateway.core import Core
-from switchboard_gateway.public_answers import abort, whole
+from switchboard_gateway.public_answers import abort, token_of, whole
 from switchboard_gateway.public_instances import InstancesApi
 from switchboard_gateway.public_listing import ListingApi
 from switchboard_gateway.sessions import Sessions
 from switchboard_wire.calls import OutgoingCall, Payload, new_open
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 
 
 class PublicApi:
-    """Handlers of service switchboard.v1.Gateway; raw bytes in and out."""
+    """Handlers of service switchboard.v1.Gateway; raw bytes in and out. guard: None: no tokens are asked for."""
 
-    def __init__(self, core: Core, sessions: Sessions) -> None:
-        self._core = core
-        self._listing = ListingApi(core)
-        self._instances = InstancesApi(core)
+    def __init__(self, core: Core, sessions: Sessions, guard: Guard | None = None) -> None:
+        self._doorway = Doorway(core, guard, "unary gRPC")
+        self._listing = ListingApi(core, self._doorway)
+        self._instances = InstancesApi(core, self._doorway)
         self._sessions = sessions
-        self._local = core.attach_local("unary gRPC")
         self._prefix = f"{secrets.token_hex(8)}-"  # message ids of clients that give none
         self._counter = 0
 
@@ -46,8 +48,9 @@ class PublicApi:
         )
 
     async def _request(self, data: bytes, context: Any) -> bytes:
+        peer = self._doorway.everybody or await self._peer(context)
         frame, rest = self._open_frame(await _read(data, context), context)
-        call = OutgoingCall(self._local, frame)
+        call = OutgoingCall(peer, frame)
         try:
             if rest:
                 await call.send(rest, end=True)
@@ -58,8 +61,9 @@ class PublicApi:
             call.cancel()
 
     async def _stream(self, data: bytes, context: Any) -> AsyncIterator[bytes]:
+        peer = self._doorway.everybody or await self._peer(context)
         frame, rest = self._open_frame(await _read(data, context), context)
-        call = OutgoingCall(self._local, frame)
+        call = OutgoingCall(peer, frame)
         try:
             if rest:
                 await call.send(rest, end=True)
@@ -70,6 +74,12 @@ class PublicApi:
             await abort(context, error.error)
         finally:
             call.cancel()
+
+    async def _peer(self, context: Any) -> Peer:
+        try:
+            return await self._doorway.peer(token_of(context))
+        except SwitchboardError as error:
+            await abort(context, error.error)
 
     def _open_frame(self, message: api.Message, context: Any) -> tuple[pb.Frame, bytes]:
         """The OPEN of a message, on which the core notes the Agent, and what of the payload did not fit in it."""

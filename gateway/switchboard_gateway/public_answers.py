@@ -5,6 +5,7 @@ from typing import Any, Final, NoReturn
 import grpc
 from google.protobuf.message import Message
 
+from switchboard_gateway.access.rights import bearer
 from switchboard_wire.errors import ErrorValue, failure, name_of, row_of
 from switchboard_wire.limits import MAX_MESSAGE_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -21,6 +22,14 @@ def whole(answer: Message, remedy: str) -> bytes:
         text = f"the answer is over {MAX_MESSAGE_BYTES} bytes, the most of one gRPC message: {remedy}"
         raise failure(pb.PAYLOAD_TOO_LARGE, text, delivered=pb.DELIVERED_YES)
     return data
+
+
+def token_of(context: Any) -> str:
+    """The bearer token of a gRPC call; empty when it brings none."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization":
+            return bearer(value if isinstance(value, str) else "")
+    return ""
 
 
 async def abort(context: Any, error: ErrorValue) -> NoReturn:

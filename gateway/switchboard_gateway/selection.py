@@ -12,6 +12,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 # Names in an error that lists what there is
 MAX_LISTED = 20
+# The Agents, by namespace and name, that a caller may reach; None: all
+Allowed = frozenset[tuple[str, str]] | None
 _STRATEGIES = {strategy.value: strategy for strategy in Strategy}
 
 
@@ -41,8 +43,8 @@ class Selected:
         return found if self.only is None else [instance for instance in found if instance is self.only]
 
 
-def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
-    """Find the Agent of an OPEN. namespace: the caller's. Raises SwitchboardError."""
+def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng, allowed: Allowed = None) -> Selected:
+    """Find the Agent of an OPEN, among those allowed. namespace: the caller's. Raises SwitchboardError."""
     opened = frame.open
     target = opened.target
     found = target.namespace or namespace
@@ -50,6 +52,8 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
     routes = table.by_type.get((found, type_)) if type_ else _by_capability(table, target, found)
     if routes is None:
         raise unknown_type(table, found, type_)
+    if allowed is not None:
+        routes = permitted(routes, allowed)
     route = routes[0] if len(routes) == 1 else share(routes, rng)
     key = target.key
     _check(frame, opened, key, route)
@@ -58,6 +62,14 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng) -> Selected:
     if strategy is Strategy.CONSISTENT_HASH and policy.hash_header:
         key = _header(opened, policy.hash_header) or key
     return Selected(route, key, strategy)
+
+
+def permitted(routes: list[Route], allowed: frozenset[tuple[str, str]]) -> list[Route]:
+    """Those of some Agents that are allowed. Raises SwitchboardError PERMISSION_DENIED when none is."""
+    found = [route for route in routes if (route.policy.namespace, route.policy.name) in allowed]
+    if not found:
+        raise failure(pb.PERMISSION_DENIED, "none of the Agents that could take the call may be called")
+    return found
 
 
 def _header(opened: pb.Open, wanted: str) -> str:

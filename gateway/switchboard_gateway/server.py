@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from switchboard_gateway.access.building import secure
 from switchboard_gateway.age import Age
 from switchboard_gateway.core import Core
 from switchboard_gateway.grpc_server import serve_grpc
@@ -68,16 +69,21 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
         limits = settings.grpc
+        security = await enter(secure(settings.access))
+        guard, certificate = security.guard, security.certificate
         age = Age(limits.connection_age_s, limits.connection_grace_s)
-        sessions = Sessions(core, age)
-        await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at))
+        sessions = Sessions(core, age, guard)
+        tls = certificate.context if certificate is not None else None
+        await enter(sessions.serve(settings.bind, settings.session_port, settings.reached_at, tls))
         health = HealthApi(readiness)
         await enter(health.keep())
-        await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", PublicApi(core, sessions), health, limits))
-        await enter(serve_rest(core, settings.bind, settings.http_port, RestLimits(socket=SocketLimits(age=age))))
+        public = PublicApi(core, sessions, guard)
+        await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", public, health, limits, certificate))
+        rest = RestLimits(socket=SocketLimits(age=age))
+        await enter(serve_rest(core, settings.bind, settings.http_port, rest, security))
         await enter(_dialling(peers))
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
-        log.info("gateway serves", extra=ports)
+        log.info("gateway serves", extra=ports | {"tls": certificate is not None, "auth": guard is not None})
         await stop.wait()
         await _drain(core, leave_s=0.0 if settings.announced else LEAVE_S)
 

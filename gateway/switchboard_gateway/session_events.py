@@ -1,43 +1,64 @@
 """A client's session: it calls, and it may host agents, which are then reachable through every replica."""
 
+import asyncio
 import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from switchboard_gateway.access.entrance import Entrance
+from switchboard_gateway.access.guard import refusal
+from switchboard_gateway.access.rights import HOST, Right
 from switchboard_gateway.attached import MAX_HOSTING_SESSIONS, MAX_SESSION_AGENTS, check_hosted
 from switchboard_gateway.callers import sign
 from switchboard_gateway.instances import Instance
-from switchboard_wire.errors import SwitchboardError, close_with, failure, name_of
+from switchboard_wire.errors import SwitchboardError, close_with, failure
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
-    from switchboard_gateway.core import Core
+    from switchboard_gateway.core import CallTaker, Core
 
 log = logging.getLogger("switchboard.gateway.sessions")
 
 # What a session may say that it takes at once; more says nothing to the balancer
 MAX_CONCURRENCY = 10_000
 MAX_INSTANCE_LENGTH = 253
+# Frames beside calls that wait for the API server's word; more are dropped
+MAX_WAITING = 16
+
+
+def hosted_by(frame: pb.Frame) -> list[str]:
+    """The types of the agents that a frame says its sender hosts."""
+    hosted = frame.hello.hosted if frame.kind == pb.HELLO else frame.hosted if frame.kind == pb.HOSTED else None
+    return [] if hosted is None else [agent.type for agent in hosted.agents]
 
 
 class Session:
     """The events of one client's session. A list of agents at fault is refused whole, by a CLOSE of call 0.
 
-    principal: who the client has proved to be; empty: nobody.
+    entrance: where tokens are asked for, the client's; it signs the calls, and knows what the client may host.
     """
 
-    __slots__ = ("_core", "_instance", "_namespace", "_principal")
+    __slots__ = ("_calls", "_core", "_entrance", "_instance", "_namespace", "_task", "_waiting")
 
-    def __init__(self, core: "Core", namespace: str, principal: str = "") -> None:
+    def __init__(self, core: "Core", namespace: str, entrance: Entrance | None = None) -> None:
         self._core = core
         self._namespace = namespace
-        self._principal = principal
+        self._entrance = entrance
+        self._calls: CallTaker = entrance or core
         self._instance: Instance | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[pb.Frame] | None = None  # while the API server is asked
+
+    def watch(self, peer: Peer) -> None:
+        """Once the session has begun: when its client's token expires, it is asked to begin anew with a fresh one."""
+        if self._entrance is not None:
+            goodbye = pb.Frame(kind=pb.GOAWAY, goaway=pb.Goaway(reason="the token has expired: begin anew"))
+            self._entrance.watch(lambda: peer.send(goodbye))
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         opened = frame.open
-        sign(opened, self._principal)
+        sign(opened)
         source, instance = opened.source, self._instance
         if instance is not None and source.type and source.type in instance.types:
             source.namespace = self._namespace
@@ -45,9 +66,48 @@ class Session:
             opened.ClearField("source")  # a client is nobody's agent, whatever it says
         if opened.chain and (instance is None or not instance.in_flight):
             opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
-        self._core.open_call(peer, frame, self._namespace)
+        self._calls.open_call(peer, frame, self._namespace)
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
+        if self._entrance is None:
+            self._told(peer, frame)
+        elif self._waiting is not None:
+            if len(self._waiting) < MAX_WAITING and frame.kind != pb.PING:
+                self._waiting.append(frame)
+        elif frame.kind == pb.AUTH or hosted_by(frame):
+            self._waiting = []
+            self._task = asyncio.ensure_future(self._ask(self._entrance, peer, frame))
+        else:
+            self._told(peer, frame)
+
+    async def _ask(self, entrance: Entrance, peer: Peer, frame: pb.Frame) -> None:
+        """See whether the client may say this before it is heard; what it says meanwhile comes next."""
+        try:
+            if frame.kind == pb.AUTH:
+                await entrance.renew(frame.auth.token)
+            else:
+                await self._check_hosting(entrance, hosted_by(frame))
+        except SwitchboardError as error:
+            self._refuse(peer, error)
+        else:
+            if not peer.lost:
+                self._told(peer, frame)
+        waiting, self._waiting = self._waiting or [], None
+        for later in waiting:
+            self.on_control(peer, later)
+
+    async def _check_hosting(self, entrance: Entrance, types: list[str]) -> None:
+        rights = [Right(HOST, self._namespace, type_) for type_ in types[:MAX_SESSION_AGENTS]]
+        granted = await entrance.settle(rights)
+        for right in rights:
+            if right not in granted:
+                raise refusal(entrance.visitor, right)
+
+    def _refuse(self, peer: Peer, error: SwitchboardError) -> None:
+        log.info("a session is refused", extra={"code": error.code, "reason": error.message[:200]})
+        peer.send(close_with(0, error.error))
+
+    def _told(self, peer: Peer, frame: pb.Frame) -> None:
         kind = frame.kind
         try:
             if kind == pb.HELLO and (frame.hello.hosted.agents or self._instance is not None):
@@ -64,11 +124,14 @@ class Session:
                 self._core.instances_changed()
                 self._core.attached.changed()
         except SwitchboardError as error:
-            log.info("a session may not host", extra={"code": name_of(error.error.code), "reason": error.message[:200]})
-            peer.send(close_with(0, error.error))
+            self._refuse(peer, error)
 
     def on_lost(self, peer: Peer) -> None:
         """Its calls were cancelled one by one; the agents that it hosted are known for a while yet."""
+        if self._entrance is not None:
+            self._entrance.leave()
+        if self._task is not None:
+            self._task.cancel()
         if self._instance is not None:
             log.info("a host left", extra={"instance": self._instance.name, "calls": self._instance.in_flight})
             self._core.attached.remove(self._instance)

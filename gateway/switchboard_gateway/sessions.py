@@ -8,13 +8,19 @@ connection to this very process, so nobody ends at another gateway, or in withou
 import asyncio
 import logging
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
+from switchboard_gateway.access.entrance import Entrance
+from switchboard_gateway.access.guard import Guard
 from switchboard_gateway.age import Age
 from switchboard_gateway.core import Core
+from switchboard_gateway.public_answers import abort, token_of
 from switchboard_gateway.session_events import Session
+from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import PROTOCOL
 from switchboard_wire.names import SESSION_SERVICE
 from switchboard_wire.peer import Peer, PeerEvents
@@ -30,31 +36,43 @@ TICKET_S: Final = 30.0
 MAX_TICKETS: Final = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a ticket was given for. entrance: of the client that showed its token on gRPC; None: none is asked for."""
+
+    entrance: Entrance | None
+
+
 class Tickets:
     """Tickets that were given and not used yet. clock: seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._given: dict[str, float] = {}
+        self._given: dict[str, tuple[float, Entrance | None]] = {}
 
-    def give(self) -> str:
-        """A new ticket, good for one use within TICKET_S."""
+    def give(self, entrance: Entrance | None = None) -> str:
+        """A new ticket, good for one use within TICKET_S. entrance: of the client that has proved who it is."""
         if len(self._given) >= MAX_TICKETS:
             del self._given[next(iter(self._given))]
         ticket = secrets.token_hex(16)
-        self._given[ticket] = self._clock() + TICKET_S
+        self._given[ticket] = self._clock() + TICKET_S, entrance
         return ticket
 
-    def take(self, ticket: str) -> bool:
-        """Use a ticket up; False when it was never given, was used, or is too old."""
-        return self._clock() <= self._given.pop(ticket, float("-inf"))
+    def take(self, ticket: str) -> Taken | None:
+        """Use a ticket up; None when it was never given, was used, or is too old."""
+        until, entrance = self._given.pop(ticket, (float("-inf"), None))
+        return Taken(entrance) if self._clock() <= until else None
 
 
 class Sessions:
-    """Takes sessions. address: where clients find the socket; empty: nowhere, so they stay on gRPC."""
+    """Takes sessions. address: where clients find the socket; empty: nowhere, so they stay on gRPC.
 
-    def __init__(self, core: Core, age: Age | None = None) -> None:
+    guard: knows clients by their tokens; None: none is asked for.
+    """
+
+    def __init__(self, core: Core, age: Age | None = None, guard: Guard | None = None) -> None:
         self._core = core
+        self._guard = guard
         self._age = age or Age()
         self._ageing: dict[Peer, asyncio.TimerHandle] = {}
         self._tickets = Tickets(core.now)
@@ -63,10 +81,14 @@ class Sessions:
 
     async def over_grpc(self, _: Any, context: Any) -> None:
         """Handler of Gateway.Session."""
-        peer = Peer(self._events(), dialled=False, label=context.peer())
+        try:
+            entrance = await self._admit(context)
+        except SwitchboardError as error:
+            await abort(context, error.error)
+        peer = Peer(self._events(entrance), dialled=False, label=context.peer())
         hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL)
         if self.address:
-            hello.socket, hello.ticket = self.address, self._tickets.give()
+            hello.socket, hello.ticket = self.address, self._tickets.give(entrance)
         peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
         self._came(peer)
         try:
@@ -75,10 +97,12 @@ class Sessions:
             self._went(peer)
 
     @asynccontextmanager
-    async def serve(self, host: str, port: int, reached_at: str) -> AsyncIterator[int]:
+    async def serve(
+        self, host: str, port: int, reached_at: str, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[int]:
         """Take sessions on a socket while open; yields its port. reached_at: the IP address that clients are told."""
         try:
-            async with serve_tcp(host, port, self._accept) as bound:
+            async with serve_tcp(host, port, self._accept, tls) as bound:
                 if reached_at:
                     shown = f"[{reached_at}]" if ":" in reached_at else reached_at
                     self.address = f"{shown}:{bound}"
@@ -91,14 +115,15 @@ class Sessions:
 
     def _accept(self, service: str, peer: SocketPeer) -> PeerEvents | None:
         name, _, ticket = service.partition("/")
-        if name != SESSION_SERVICE or not self._tickets.take(ticket):
+        taken = self._tickets.take(ticket) if name == SESSION_SERVICE else None
+        if taken is None:
             return None
         peer.label = peer.remote
         peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL)))
         task = asyncio.ensure_future(self._run(peer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return self._events()
+        return self._events(taken.entrance.again() if taken.entrance is not None else None)
 
     async def _run(self, peer: SocketPeer) -> None:
         self._came(peer)
@@ -108,10 +133,20 @@ class Sessions:
             self._went(peer)
         log.debug("session ended", extra={"from": peer.label, "reason": reason})
 
-    def _events(self) -> PeerEvents:
-        return Session(self._core, self._core.namespace)
+    async def _admit(self, context: Any) -> Entrance | None:
+        """The client that opens a session. Raises SwitchboardError."""
+        if self._guard is None:
+            return None
+        token = token_of(context)
+        return Entrance(self._core, self._guard, await self._guard.enter(token), token)
+
+    def _events(self, entrance: Entrance | None) -> Session:
+        return Session(self._core, self._core.namespace, entrance)
 
     def _came(self, peer: Peer) -> None:
+        events = peer.events
+        if isinstance(events, Session):
+            events.watch(peer)
         self._core.sessions.add(peer)
         self._count()
         if self._age.seconds:

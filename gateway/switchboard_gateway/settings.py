@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from switchboard_gateway.access.settings import AccessSettings
 from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_identity.settings import IdentitySettings
 from switchboard_wire import names
@@ -27,7 +28,7 @@ class GatewaySettings:
     its pod, of UID `pod_uid`, says. session_port: of sessions that leave gRPC, 0 for any; reached_at: the IP address
     under which clients find it, empty when none is known. identity: TLS and tokens of the links. gateways: host:port
     whose every address is a peer; pod_ip: this replica's own. session_agents: clients' sessions may host agents.
-    grpc: what a client on grpc_port may cost.
+    grpc: what a client on grpc_port may cost. access: who may call, and TLS of the clients' ports.
     """
 
     namespace: str = "default"
@@ -49,6 +50,7 @@ class GatewaySettings:
     ops_port: int = names.OPS_PORT
     identity: IdentitySettings = field(default_factory=IdentitySettings)
     grpc: GrpcLimits = field(default_factory=GrpcLimits)
+    access: AccessSettings = field(default_factory=AccessSettings)
 
     @staticmethod
     def from_environment(environ: Mapping[str, str] = os.environ) -> "GatewaySettings":
@@ -79,6 +81,7 @@ class GatewaySettings:
             ops_port=_port(environ, names.ENV_OPS_PORT, names.OPS_PORT),
             identity=IdentitySettings.from_environment(environ),
             grpc=GrpcLimits.from_environment(environ),
+            access=AccessSettings.from_environment(environ),
         )
 
 

@@ -43,6 +43,7 @@ from switchboard_kube.resources import (
     SERVICE_ACCOUNTS,
     SERVICES,
     SUBJECT_ACCESS_REVIEWS,
+    TOKEN_REVIEWS,
 )
 
 __all__ = [
@@ -77,5 +78,6 @@ __all__ = [
     "SERVICES",
     "SERVICE_ACCOUNTS",
     "SUBJECT_ACCESS_REVIEWS",
+    "TOKEN_REVIEWS",
     "API_SERVICES",
 ]

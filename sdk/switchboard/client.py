@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 from switchboard.caller import Caller
 from switchboard.composition import Composition
 from switchboard.connection import CONNECT_WAIT_S, Connection
+from switchboard.credentials import AccessOptions, Credentials
 from switchboard.listing import AgentFilter, InstanceFilter, Listings
 from switchboard.options import CallOptions, Target, fill_open
 from switchboard.to_many import ToMany
@@ -35,12 +36,14 @@ class Client(Caller, Composition, ToMany):
 
     address: host:port of the gateway's gRPC port; SWITCHBOARD_GATEWAY, or else localhost:7400, when left out.
     timeout_s: for calls that name none; the Agent's timeoutSeconds when left out. connect_timeout_s: how long a call
-    waits for the session, which connects by itself, also again.
+    waits for the session, which connects by itself, also again. access: token, token_file, ca_file and tls, for
+    gateways that ask for tokens or speak TLS: see AccessOptions.
     """
 
     __slots__ = (
         "_connection",
         "_counter",
+        "_credentials",
         "_listings",
         "_prefix",
         "_running",
@@ -56,10 +59,12 @@ class Client(Caller, Composition, ToMany):
         *,
         timeout_s: float | None = None,
         connect_timeout_s: float = CONNECT_WAIT_S,
+        **access: Unpack[AccessOptions],
     ) -> None:
         self._wait_s = connect_timeout_s
+        self._credentials = Credentials.resolve(access)
         self.address = address or os.environ.get(ENV_GATEWAY) or f"localhost:{GATEWAY_GRPC_PORT}"
-        self._listings = Listings(self.address, connect_timeout_s)
+        self._listings = Listings(self.address, connect_timeout_s, self._credentials)
         self._timeout_s = timeout_s
         self._prefix = f"{secrets.token_hex(8)}-"
         self._counter = 0
@@ -67,7 +72,14 @@ class Client(Caller, Composition, ToMany):
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = Connection(self.address, SESSION_METHOD, _SessionEvents(), _greeting, wait_s=self._wait_s)
+        self._connection = Connection(
+            self.address,
+            SESSION_METHOD,
+            _SessionEvents(),
+            _greeting,
+            wait_s=self._wait_s,
+            credentials=self._credentials,
+        )
         super().__init__(self._connection, Deadlines())
         self._running = asyncio.create_task(self._connection.run())
         return self

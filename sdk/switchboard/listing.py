@@ -6,17 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypedDict, TypeVar
 
 import grpc
+from grpc import aio
 
 from switchboard.connection import FIRST_BACKOFF_S, MAX_BACKOFF_S
-from switchboard_wire.errors import ErrorValue, SwitchboardError, Unavailable, failure
+from switchboard.credentials import NOTHING, Credentials
+from switchboard.diagnosis import explain
+from switchboard.refusals import error_of
+from switchboard_wire.errors import SwitchboardError, Unavailable, failure
 from switchboard_wire.names import DESCRIBE_AGENT_METHOD, LIST_AGENTS_METHOD, LIST_INSTANCES_METHOD, WATCH_AGENTS_METHOD
-from switchboard_wire.streams import open_channel
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 A = TypeVar("A")
-ERROR_METADATA = "switchboard-error-bin"
 
 
 class AgentFilter(TypedDict, total=False):
@@ -45,8 +47,9 @@ class InstanceFilter(TypedDict, total=False):
 class Listings:
     """Asks the gateway at `address`, each time on a channel of its own: these are seldom."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, credentials: Credentials = NOTHING) -> None:
         self._address = address
+        self._credentials = credentials
         self._timeout_s = timeout_s
 
     async def find(self, wanted: AgentFilter) -> list[api.AgentSummary]:
@@ -77,33 +80,47 @@ class Listings:
 
     async def _watch_once(self, wanted: AgentFilter) -> AsyncIterator[list[api.AgentSummary]]:
         known: dict[tuple[str, str], api.AgentSummary] = {}
-        async with open_channel(self._address) as channel:
+        async with self._channel() as channel:
             method = channel.unary_stream(
                 WATCH_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.AgentsUpdate.FromString
             )
             try:
-                async for update in method(api.ListAgentsRequest(**wanted)):
+                async for update in method(api.ListAgentsRequest(**wanted), metadata=self._metadata()):
                     known.update(((agent.namespace, agent.name), agent) for agent in update.changed)
                     for gone in update.removed:
                         known.pop((gone.namespace, gone.name), None)
                     if update.complete:
                         yield [known[key] for key in sorted(known)]
             except grpc.RpcError as error:
-                raise _failure(error, self._address) from error
+                raise await self._failure(error) from error
 
     async def _ask(self, path: str, request: Any, parse: Callable[[bytes], A]) -> A:
-        async with open_channel(self._address) as channel:
+        async with self._channel() as channel:
             method = channel.unary_unary(path, lambda message: message.SerializeToString(), parse)
             try:
-                answer: A = await method(request, timeout=self._timeout_s)
+                answer: A = await method(request, timeout=self._timeout_s, metadata=self._metadata())
             except grpc.RpcError as error:
-                raise _failure(error, self._address) from error
+                raise await self._failure(error) from error
         return answer
 
+    def _channel(self) -> aio.Channel:
+        try:
+            return self._credentials.open_channel(self._address)
+        except OSError as error:
+            raise self._unreachable(str(error)) from error
 
-def _failure(error: Any, address: str) -> SwitchboardError:
-    """The gateway's own error when it gave one; otherwise it was not there."""
-    for name, value in error.trailing_metadata() or ():
-        if name == ERROR_METADATA:
-            return SwitchboardError(ErrorValue.from_wire(pb.Error.FromString(value)))
-    return failure(pb.NODE_UNAVAILABLE, f"{address} cannot be reached: {error.details()}")
+    def _metadata(self) -> list[tuple[str, str]]:
+        try:
+            return self._credentials.metadata(self._address)
+        except OSError as error:
+            raise self._unreachable(str(error)) from error
+
+    async def _failure(self, error: Any) -> SwitchboardError:
+        """The gateway's own error when it gave one; otherwise it was not there."""
+        told = error_of(error)
+        if told is not None:
+            return told
+        return self._unreachable(await explain(self._address, self._credentials, error.details()))
+
+    def _unreachable(self, reason: str) -> SwitchboardError:
+        return failure(pb.NODE_UNAVAILABLE, f"{self._address} cannot be reached: {reason}")

@@ -8,6 +8,7 @@ from typing import Self, Unpack
 
 from switchboard.client import Client
 from switchboard.connection import CONNECT_WAIT_S
+from switchboard.credentials import AccessOptions
 from switchboard.listing import AgentFilter, InstanceFilter
 from switchboard.sync_caller import SyncCaller
 from switchboard_wire.v1 import gateway_pb2 as api
@@ -31,8 +32,9 @@ class SyncClient(SyncCaller):
         *,
         timeout_s: float | None = None,
         connect_timeout_s: float = CONNECT_WAIT_S,
+        **access: Unpack[AccessOptions],
     ) -> None:
-        self._make = partial(Client, address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s)
+        self._make = partial(Client, address, timeout_s=timeout_s, connect_timeout_s=connect_timeout_s, **access)
         self._thread: threading.Thread | None = None
         self._client: Client | None = None
         self._stop: asyncio.Event | None = None

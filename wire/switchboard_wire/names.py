@@ -107,8 +107,11 @@ ENV_GATEWAYS: Final = "SWITCHBOARD_GATEWAYS"  # host:port whose every address a 
 ENV_REGISTRIES: Final = "SWITCHBOARD_REGISTRIES"  # host:port whose every address a sidecar dials
 ENV_SOCKET: Final = "SWITCHBOARD_SOCKET"
 ENV_ASSIGNMENTS: Final = "SWITCHBOARD_ASSIGNMENTS"  # path of the assignments file
+ENV_TOKEN: Final = "SWITCHBOARD_TOKEN"  # of a client: the token itself
 ENV_TOKEN_FILE: Final = "SWITCHBOARD_TOKEN_FILE"
-ENV_TLS: Final = "SWITCHBOARD_TLS"  # of a sidecar: required; of an operator: own (its own CA); empty for plain text
+ENV_TLS: Final = (
+    "SWITCHBOARD_TLS"  # of a sidecar: required; an operator: own (its own CA); a client: true; empty: plain text
+)
 ENV_CA_SETTLED: Final = "SWITCHBOARD_CA_SETTLED_SECONDS"  # for which a new CA is known everywhere before it signs
 ENV_TLS_FOLDER: Final = "SWITCHBOARD_TLS_FOLDER"  # tls.crt, tls.key, ca.crt of a gateway or operator
 ENV_CA_FILE: Final = "SWITCHBOARD_CA_FILE"  # certificates to trust, of a client or of a sidecar outside Kubernetes

@@ -65,8 +65,10 @@ class Dialling:
 PLAIN = Dialling()
 
 
-def secure_channel(address: str, bundle: bytes, options: Options = CHANNEL_OPTIONS, name: str = "") -> aio.Channel:
-    """A TLS channel that trusts `bundle` alone. name: what the certificate must bear, when not the address's host."""
+def secure_channel(
+    address: str, bundle: bytes | None, options: Options = CHANNEL_OPTIONS, name: str = ""
+) -> aio.Channel:
+    """A TLS channel that trusts `bundle` alone; None: what grpc trusts. name: of the certificate, when not the host."""
     if name:
         options = [*options, ("grpc.ssl_target_name_override", name)]
     return aio.secure_channel(address, grpc.ssl_channel_credentials(root_certificates=bundle), options=options)

@@ -71,6 +71,25 @@ volumes:
       defaultMode: 0440
   {{- end }}
   {{- end }}
+  {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
+  - name: client-tls
+    secret:
+      secretName: {{ include "switchboard.clientTlsSecret" .root }}
+      defaultMode: 0440
+  {{- end }}
+{{- end }}
+
+{{/* The Secret of the ports of clients; fails when it is there and is no certificate. One that is not there yet may come */}}
+{{- define "switchboard.clientTlsSecret" -}}
+{{- $name := .Values.gateway.tls.secretName }}
+{{- with lookup "v1" "Secret" (include "switchboard.namespace" .) $name }}
+{{- range $key := list "tls.crt" "tls.key" }}
+{{- if not (hasKey (.data | default dict) $key) }}
+{{- fail (printf "gateway.tls.secretName: Secret %s has no %s; it needs tls.crt and tls.key (kubectl create secret tls)" $name $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{/* Whether a component has its certificate from a Secret: the operator signs its own in memory */}}
@@ -113,6 +132,11 @@ volumeMounts:
   {{- if include "switchboard.mountsCertificate" . }}
   - name: tls
     mountPath: /etc/switchboard/tls
+    readOnly: true
+  {{- end }}
+  {{- if and (eq .component "gateway") .root.Values.gateway.tls.secretName }}
+  - name: client-tls
+    mountPath: /etc/switchboard/client-tls
     readOnly: true
   {{- end }}
 {{- end }}

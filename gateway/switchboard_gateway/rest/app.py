@@ -9,6 +9,9 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from switchboard_gateway.access.guard import Guard
+from switchboard_gateway.access.security import OPEN, Security
+from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.core import Core
 from switchboard_gateway.rest.connection import Connection, Door, to_response
 from switchboard_gateway.rest.execute import Executions
@@ -27,12 +30,13 @@ _API: Final = "/api/v1"
 _IN_NAMESPACE: Final = "/api/v1/namespaces/{namespace}"
 
 
-def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
-    """The routes over one core."""
+def build_app(core: Core, limits: RestLimits | None = None, guard: Guard | None = None) -> web.Application:
+    """The routes over one core. guard: None: no tokens are asked for. /health and /openapi.json never ask for one."""
     limits = limits or RestLimits()
+    doorway = Doorway(core, guard, "REST")
     app = web.Application(middlewares=[_problems], client_max_size=limits.json_bytes)
     app[_CORE] = core
-    executions, reads = Executions(core, limits), Reads(core)
+    executions, reads = Executions(core, limits, doorway), Reads(core, doorway)
     document = web.json_response(build_openapi()).body
 
     async def openapi(_: web.Request) -> web.Response:
@@ -47,7 +51,7 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
         app.router.add_get(f"{prefix}/agents/{{agent}}/instances", reads.instances)
         app.router.add_get(f"{prefix}/statistics", reads.statistics)
     app.on_response_prepare.append(_name_server)
-    sockets = Sockets(core, limits)
+    sockets = Sockets(core, limits, doorway)
     app.on_shutdown.append(sockets.close)
     app.router.add_get("/ws", sockets.serve)
     app.router.add_get("/health", reads.health)
@@ -56,15 +60,21 @@ def build_app(core: Core, limits: RestLimits | None = None) -> web.Application:
 
 
 @contextlib.asynccontextmanager
-async def serve_rest(core: Core, host: str, port: int, limits: RestLimits | None = None) -> AsyncIterator[int]:
+async def serve_rest(
+    core: Core, host: str, port: int, limits: RestLimits | None = None, security: Security = OPEN
+) -> AsyncIterator[int]:
     """Serve REST while the context is open; yields the port bound. Calls under way may finish, up to shutdown_s."""
     limits = limits or RestLimits()
-    runner = web.AppRunner(build_app(core, limits), handler_cancellation=True, shutdown_timeout=limits.shutdown_s)
+    app = build_app(core, limits, security.guard)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=limits.shutdown_s)
     await runner.setup()
     server = runner.server
     assert server is not None
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(_connections(server, Door(limits), loop), host, port, backlog=1024)
+    tls = security.certificate.context if security.certificate is not None else None
+    made = _connections(server, Door(limits), loop)
+    shake_s = limits.first_request_s if tls is not None else None
+    listener = await loop.create_server(made, host, port, backlog=1024, ssl=tls, ssl_handshake_timeout=shake_s)
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:

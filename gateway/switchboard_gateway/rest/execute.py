@@ -9,6 +9,8 @@ from typing import Final
 from aiohttp import web
 
 from switchboard.answers import join_pieces
+from switchboard_gateway.access.rights import bearer
+from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.core import Core
 from switchboard_gateway.rest import answers, bodies, cloud_events
 from switchboard_gateway.rest.answers import Answer
@@ -43,12 +45,12 @@ class Request:
 
 
 class Executions:
-    """The handlers; one local peer carries all their calls."""
+    """The handlers. doorway: the way into the core, for whoever may call."""
 
-    def __init__(self, core: Core, limits: RestLimits) -> None:
+    def __init__(self, core: Core, limits: RestLimits, doorway: Doorway) -> None:
         self._core = core
         self._limits = limits
-        self._peer = core.attach_local("REST")
+        self._doorway = doorway
         self._buffered = bodies.Buffered(limits.buffered_bytes)
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
@@ -57,10 +59,17 @@ class Executions:
             target=read_target(request), method=request.query.get("method", ""), message_id=os.urandom(16).hex()
         )
         apply_headers(request.headers, opened)
+        peer = self._doorway.everybody or await self._admit(request, opened.target)
         limit = bodies.payload_limit(self._core, opened.target)
         with self._buffered.share() as share:
             given = await self._read(request, opened, limit, share)
-            return await self._answer(request, given, share)
+            return await self._answer(request, Call(peer, given), given, share)
+
+    async def _admit(self, request: web.Request, target: pb.Target) -> Peer:
+        """The peer of a client that may make the call: known before its body is read. Raises SwitchboardError."""
+        token = bearer(request.headers.get("Authorization", ""))
+        await self._doorway.may_call(token, target)
+        return await self._doorway.peer(token)
 
     async def _read(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
         kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
@@ -77,8 +86,9 @@ class Executions:
             return await self._read_json(request, opened, limit, share)
         return await self._read_raw(request, opened, limit)
 
-    async def _answer(self, request: web.Request, given: Request, share: bodies.Share) -> web.StreamResponse:
-        call = Call(self._peer, given)
+    async def _answer(
+        self, request: web.Request, call: "Call", given: Request, share: bodies.Share
+    ) -> web.StreamResponse:
         try:
             if not call.is_sent:
                 call.upload(_upload(request, call.outgoing, given, self._limits))

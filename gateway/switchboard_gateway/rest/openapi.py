@@ -12,6 +12,12 @@ from switchboard_wire.errors import ERROR_TABLE, name_of
 Node = dict[str, Any]
 
 _TEXT: Final = {"type": "string"}
+_TOKEN: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "A token of the cluster for the audience of the gateway; its holder needs the right to the Agent.",
+}
 # Statuses that come from HTTP itself
 _HTTP_STATUSES: Final = {405: "This method is not for this path."}
 
@@ -33,6 +39,8 @@ def build_openapi() -> Node:
     paths["/openapi.json"] = {
         "get": {"summary": "This document", "operationId": "openapi", "responses": {"200": document}}
     }
+    for path in ("/health", "/openapi.json"):
+        paths[path]["get"]["security"] = []
     _make_operation_ids_unique(paths)
     return {
         "openapi": "3.1.0",
@@ -43,7 +51,14 @@ def build_openapi() -> Node:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": SCHEMAS, "parameters": _PARAMETERS, "responses": {"Problem": _problem()}},
+        # Where `gateway.auth` is kubernetes; otherwise no token is asked for, which the empty alternative says
+        "security": [{"token": []}, {}],
+        "components": {
+            "schemas": SCHEMAS,
+            "parameters": _PARAMETERS,
+            "responses": {"Problem": _problem()},
+            "securitySchemes": {"token": _TOKEN},
+        },
     }
 
 

@@ -51,6 +51,8 @@ def to_problem(error: ErrorValue, status: int = 0) -> Problem:
     members = describe_error(error, status)
     retry_after_ms = members.get("retryAfterMs")
     headers = {"Retry-After": str(math.ceil(retry_after_ms / 1000))} if retry_after_ms else {}
+    if error.code == pb.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 asks for it
     return Problem(members["status"], json.dumps(members).encode(), headers)
 
 

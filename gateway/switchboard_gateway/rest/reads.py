@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from switchboard_gateway.access.rights import bearer
+from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.core import Core
 from switchboard_gateway.listing import INSTANCE_STATES, Listing, check_state, describe_type
 from switchboard_gateway.rest.json_body import invalid, is_text
@@ -15,22 +17,24 @@ INSTANCE_FILTERS: Final = ("agent", "node", "state", "zone", "circuit")
 
 
 class Reads:
-    """The handlers."""
+    """The handlers. doorway: says who may read."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, doorway: Doorway) -> None:
         self._core = core
+        self._doorway = doorway
         self._listing = Listing(core.table)
 
     async def agents(self, request: web.Request) -> web.Response:
         """The Agents of one namespace that match every filter given."""
         filters = _read_filters(request, AGENT_FILTERS)
+        await self._doorway.may_list(_token(request), self._namespace(request))
         asked = api.ListAgentsRequest(namespace=self._namespace(request), **filters)
         found = self._listing.find(asked, self._core.namespace)
         return web.json_response({"agents": [describe_summary(agent) for agent in found.values()]})
 
     async def agent(self, request: web.Request) -> web.Response:
         """The Agents of one type with their instances: more than one when they differ in version."""
-        found = self._described(request)
+        found = await self._described(request)
         answer = {
             "namespace": found.namespace,
             "type": found.type,
@@ -43,13 +47,16 @@ class Reads:
         """The instances that have an Agent of one type, as this gateway sees them, by filter."""
         filters = _read_filters(request, INSTANCE_FILTERS)
         check_state(filters.get("state", ""), INSTANCE_STATES)
-        found = [instance for agent in self._described(request).agents for instance in agent.instances]
+        described = await self._described(request)
+        found = [instance for agent in described.agents for instance in agent.instances]
         chosen = [one for one in found if all(getattr(one, name) == value for name, value in filters.items())]
         return web.json_response({"instances": [describe_instance(instance) for instance in chosen]})
 
     async def statistics(self, request: web.Request) -> web.Response:
         """Counts of one namespace, and of this gateway as a whole."""
-        return web.json_response(describe_statistics(self._core, self._namespace(request)))
+        namespace = self._namespace(request)
+        await self._doorway.may_list(_token(request), namespace)
+        return web.json_response(describe_statistics(self._core, namespace))
 
     async def health(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -60,8 +67,14 @@ class Reads:
             raise invalid("the path is not UTF-8")
         return namespace
 
-    def _described(self, request: web.Request) -> api.AgentTypeDescription:
-        return describe_type(self._core, self._namespace(request), request.match_info["agent"])
+    async def _described(self, request: web.Request) -> api.AgentTypeDescription:
+        namespace, type_ = self._namespace(request), request.match_info["agent"]
+        allowed = await self._doorway.may_get(_token(request), namespace, type_)
+        return describe_type(self._core, namespace, type_, allowed)
+
+
+def _token(request: web.Request) -> str:
+    return bearer(request.headers.get("Authorization", ""))
 
 
 def _read_filters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:

@@ -33,8 +33,9 @@ KINDS_AND_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
     "HALF_CLOSE": frozenset(),
     "CANCEL": frozenset(),
     "PING": frozenset({"number"}),
+    "AUTH": frozenset({"token"}),
 }
-_WITHOUT_CALL: Final = ("HELLO", "PING")
+_WITHOUT_CALL: Final = ("HELLO", "PING", "AUTH")
 
 
 class BrokenRule(Exception):
@@ -116,6 +117,11 @@ def read_credit(message: Message) -> int:
 def read_number(message: Message) -> int:
     """The number of a PING. Raises SwitchboardError."""
     return _number(_known(message), "number", 0, MAX_CALL) if "number" in message.members else 0
+
+
+def read_token(message: Message) -> str:
+    """The token of an AUTH. Raises SwitchboardError."""
+    return _text("token", _plain(_known(message).get("token")))
 
 
 def _known(message: Message) -> Mapping[str, Value]:

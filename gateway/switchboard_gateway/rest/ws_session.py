@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiohttp import ClientError, WSMsgType, web
 
+from switchboard_gateway.access.entrance import Entrance
 from switchboard_gateway.core import Client, Core
 from switchboard_gateway.rest import ws_write
 from switchboard_gateway.rest.bodies import Share
@@ -21,6 +22,7 @@ from switchboard_gateway.rest.ws_read import (
     read_message,
     read_number,
     read_open,
+    read_token,
 )
 from switchboard_wire.credit import Consumed
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with
@@ -63,10 +65,17 @@ class _Call:
 
 
 class SocketSession:
-    """Carries the calls of one socket until it ends. One task reads, one writes; both are `run`'s."""
+    """Carries the calls of one socket until it ends. One task reads, one writes; both are `run`'s.
 
-    def __init__(self, core: Core, socket: web.WebSocketResponse, limits: SocketLimits, share: Share) -> None:
+    entrance: of the client, where tokens are asked for.
+    """
+
+    def __init__(
+        self, core: Core, socket: web.WebSocketResponse, limits: SocketLimits, share: Share, entrance: Entrance | None
+    ) -> None:
         self._core = core
+        self._entrance = entrance
+        self._renewal: asyncio.Task[None] | None = None
         self._socket = socket
         self._limits = limits
         self._share = share
@@ -78,7 +87,7 @@ class SocketSession:
         loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[tuple[int, str]] = loop.create_future()
         self._ageing: asyncio.TimerHandle | None = None
-        self._near, self._far = local_pair(self, Client(core, core.namespace), "WebSocket")
+        self._near, self._far = local_pair(self, Client(core, core.namespace, entrance), "WebSocket")
 
     async def run(self) -> None:
         """Serve until either end closes."""
@@ -89,6 +98,8 @@ class SocketSession:
             self.put(ws_write.goaway("the gateway stops"))
         if self._limits.age.seconds:
             self._later(self._limits.age.draw(self._core.rng), self._is_old)
+        if self._entrance is not None:
+            self._entrance.watch(lambda: self.put(ws_write.goaway("the token has expired: begin anew")))
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
         try:
             ends: list[asyncio.Future[Any]] = [*tasks, self._ended]
@@ -101,7 +112,9 @@ class SocketSession:
             self._count()
             # Behind every frame that is on its way to the core, so that no call is opened that nobody cancels
             asyncio.get_running_loop().call_soon(self._far.lose, "the socket was closed")
-            for task in tasks:
+            if self._entrance is not None:
+                self._entrance.leave()
+            for task in [*tasks, self._renewal] if self._renewal is not None else tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._waiting.clear()
@@ -165,12 +178,27 @@ class SocketSession:
                 self.put(ws_write.pong(read_number(message)))
             except SwitchboardError as error:
                 raise BrokenRule(NOT_A_FRAME, error.message) from None
+        elif message.kind == "AUTH":
+            self._renew(message)
         elif message.kind != "HELLO":
             if message.call > self._highest:
                 raise BrokenRule(NOT_A_FRAME, f"call {message.call} was never opened")
             call = self._calls.get(message.call)
             if call is not None:  # else it is over: this came too late
                 self._take_of(call, message)
+
+    def _renew(self, message: Message) -> None:
+        """A fresh token; the former one counts while it is looked at. Refused by a CLOSE of call 0."""
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._take_token(message))
+
+    async def _take_token(self, message: Message) -> None:
+        try:
+            token = read_token(message)
+            if self._entrance is not None:
+                await self._entrance.renew(token)
+        except SwitchboardError as error:
+            self._refuse(0, error.error)
 
     def _open(self, message: Message) -> None:
         number = message.call

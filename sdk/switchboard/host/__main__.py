@@ -18,6 +18,8 @@ use `switchboard dev`. A host is configured by the environment:
   SWITCHBOARD_LOG_CALLS   1: a log line per message
   SWITCHBOARD_LOAD_FIRST  file of assignments: wait for a line on stdin, load
                           them, join only if all of them loaded
+  SWITCHBOARD_TOKEN_FILE, SWITCHBOARD_CA_FILE, SWITCHBOARD_TLS
+                          with --gateway: who we are, whom to trust
   SWITCHBOARD_LOG_LEVEL   DEBUG, INFO, WARNING (INFO)
   SWITCHBOARD_LOG_FORMAT  json or text (json)
 """

@@ -79,6 +79,15 @@ class Context(Caller, Composition, ToMany):
         return AgentId(source.type, source.key) if source.type else None
 
     @property
+    def principal(self) -> str:
+        """Who called, as the gateway has checked it; empty where nobody proves who he is.
+
+        A pod or another ServiceAccount: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/NAME; anybody else: user:NAME. Of a
+        message of another agent it is that agent's pod, not the client that had asked that agent.
+        """
+        return self._open.principal
+
+    @property
     def headers(self) -> Mapping[str, str]:
         return self._open.headers
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from google.protobuf.json_format import Parse
 
 from switchboard.connection import UNIX, Connection
+from switchboard.credentials import NOTHING, Credentials
 from switchboard.host.deployment import Deployment, HostSettings
 from switchboard.host.load import HostLoad
 from switchboard.host.serving import Ended, Serving
@@ -62,7 +63,8 @@ class Host:
         load = HostLoad(time.monotonic)
         self._is_attached = not address.startswith(UNIX)
         method = names.SESSION_METHOD if self._is_attached else names.ATTACH_SERVICE
-        self._connection = Connection(address, method, self, self._greeting, load=load)
+        credentials = Credentials.resolve({}) if self._is_attached else NOTHING
+        self._connection = Connection(address, method, self, self._greeting, load=load, credentials=credentials)
         # A sidecar keeps the AgentNode's limits; before a gateway's session nobody but we do
         most = ATTACHED_CONCURRENCY + ATTACHED_QUEUE if self._is_attached else None
         self._serving = Serving(_log_call if settings.logs_calls else None, most)
@@ -175,6 +177,7 @@ def _log_call(ended: Ended) -> None:
         "agent": ended.agent,
         "key": ended.opened.target.key,
         "sender": ended.opened.source.type,
+        "principal": ended.opened.principal,
         "ms": round(ended.seconds * 1000, 1),
         "code": name_of(error.code) if error else "OK",
         "error": error.message if error else "",

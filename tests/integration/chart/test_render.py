@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from switchboard_gateway import grpc_limits
+from switchboard_gateway.access import settings as access
 from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_gateway.settings import ENV_SESSION_AGENTS
 from switchboard_operator import lease
@@ -207,6 +208,7 @@ def test_the_gateway_s_environment(render: Render) -> None:
         names.ENV_LOG_FORMAT: "json",
         **{name: value for name, value in environment(manifests, GATEWAY).items() if name.startswith(GRPC)},
         ENV_SESSION_AGENTS: "true",
+        access.ENV_AUTH: "none",
         "MINE": "1",
         names.ENV_TLS_FOLDER: "/etc/switchboard/tls",
         names.ENV_TOKEN_FILE: f"{names.TOKEN_FOLDER}/token",
@@ -223,6 +225,42 @@ def test_the_limits_of_the_gateway_s_grpc_port_are_those_of_its_own(render: Rend
     values = {"grpc": {"maxRequestBytes": 2000000, "maxConnectionAgeSeconds": 0, "reflection": True}}
     changed = GrpcLimits.from_environment(environment(render(gateway=values), GATEWAY))
     assert (changed.max_request_bytes, changed.connection_age_s, changed.reflection) == (2000000, 0, True)
+
+
+def test_checks_of_clients_are_what_the_values_say(render: Render) -> None:
+    manifests = render(
+        gateway={"auth": "kubernetes", "tokens": {"audience": "", "cacheSeconds": 7, "outageSeconds": 0}}
+    )
+    found = access.AccessSettings.from_environment(environment(manifests, GATEWAY))
+    assert found == access.AccessSettings(checks=True, audience="", cache_s=7.0, outage_s=0.0)
+    usual = access.AccessSettings.from_environment(environment(render(gateway={"auth": "kubernetes"}), GATEWAY))
+    assert usual == access.AccessSettings(checks=True)
+    off = render()
+    assert access.AccessSettings.from_environment(environment(off, GATEWAY)) == access.AccessSettings()
+    assert not [item for item in off if item["metadata"]["name"] == f"{GATEWAY}-auth"]
+
+
+def test_the_ports_of_clients_have_their_certificate_from_the_secret(render: Render) -> None:
+    manifests = render(gateway={"tls": {"secretName": "public-tls"}})
+    spec = dict(pods(manifests))[GATEWAY]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "client-tls"]
+    (mount,) = [mount for mount in container(manifests, GATEWAY)["volumeMounts"] if mount["name"] == "client-tls"]
+    assert volume["secret"]["secretName"] == "public-tls"
+    assert environment(manifests, GATEWAY)[access.ENV_TLS_FOLDER] == mount["mountPath"]
+    ports = one(manifests, "Service", names.GATEWAY_SERVICE)["spec"]["ports"]
+    assert {port["name"]: port["port"] for port in ports} == {"grpc": 7400, "https": 443}
+
+
+def test_the_test_shows_a_token_and_trusts_the_gateway_where_that_is_asked_for(render: Render) -> None:
+    manifests = render(gateway={"auth": "kubernetes", "tls": {"secretName": "public-tls"}})
+    spec = dict(pods(manifests))["switchboard-test"]
+    told = {entry["name"]: entry["value"] for entry in spec["containers"][0]["env"]}
+    assert (told["TOKEN_FILE"], told["CA_FILE"]) == ("/token/token", "/tls/ca.crt")
+    assert told["URL"].startswith("https://")
+    assert granted(manifests, "Role", "switchboard-test") == {
+        (names.GROUP, "agents=switchboard-test"): frozenset({"invoke"})
+    }
+    assert one(manifests, "RoleBinding", "switchboard-test")["subjects"][0]["name"] == spec["serviceAccountName"]
 
 
 def test_without_tls_nothing_of_it_is_there(render: Render) -> None:
@@ -311,12 +349,13 @@ ROLES = {
     "operator's metrics API": ("ClusterRole", "switchboard-metrics-server", "The operator, for the metrics APIs"),
     "operator's own": ("Role", f"{OPERATOR}-own", "The operator, in its own namespace"),
     "gateway's own": ("Role", f"{GATEWAY}-own", "The gateway, in its own namespace"),
+    "gateway's clients": ("ClusterRole", f"{GATEWAY}-auth", "The gateway, where it checks its clients"),
 }
 
 
 @pytest.mark.parametrize(("kind", "name", "heading"), ROLES.values(), ids=ROLES.keys())
 def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, name: str, heading: str) -> None:
-    assert granted(render(tls=TLS), kind, name) == documented(heading)
+    assert granted(render(tls=TLS, gateway={"auth": "kubernetes"}), kind, name) == documented(heading)
 
 
 def test_the_gateway_reads_and_writes_nothing_but_events() -> None:
@@ -350,7 +389,8 @@ def test_no_role_has_a_wildcard(render: Render) -> None:
 
 
 def test_a_namespaced_release_grants_nothing_elsewhere(render: Render) -> None:
-    manifests = render(watchNamespaces=["a", "b"], rbac={"namespaced": True}, crds={"enabled": False})
+    values: dict[str, Any] = {"rbac": {"namespaced": True}, "crds": {"enabled": False}, "test": {"enabled": False}}
+    manifests = render(watchNamespaces=["a", "b"], gateway={"auth": "kubernetes"}, **values)
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
     assert not [item for item in manifests if item["kind"] in cluster_wide]
     for component, name in (("operator", OPERATOR), ("gateway", GATEWAY)):

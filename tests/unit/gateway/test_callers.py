@@ -36,12 +36,6 @@ async def test_a_client_on_a_session_is_nobody_whatever_it_says() -> None:
     assert await told(core, near) == ("", "")
 
 
-async def test_a_client_that_proved_who_it_is_bears_that_name_and_no_other() -> None:
-    core = make_core()
-    near, _ = local_pair(_Client(), Session(core, "default", "user:jane"), "a client")
-    assert await told(core, near) == ("user:jane", "")
-
-
 async def test_an_instance_that_showed_no_token_is_nobody_whatever_it_says() -> None:
     core = make_core(nodes=frozenset({"pool"}))
     caller = FakeInstance(core, "caller", echo, node="other")

@@ -5,6 +5,8 @@ It runs in a pod without any right on the API server; a refusal is shown once fo
 
 import json
 import os
+import pathlib
+import ssl
 import sys
 import time
 import urllib.error
@@ -13,6 +15,9 @@ import uuid
 from collections.abc import Callable
 
 Send = Callable[[str], str]
+
+# Where the chart mounts them, when the gateway asks for a token or speaks TLS
+TOKEN_FILE, CA_FILE = "TOKEN_FILE", "CA_FILE"
 
 PAUSE_S = 1.0  # between two tries: the agent's pod needs seconds to start
 TRY_TIMEOUT_S = 15.0  # of one try; the gateway itself holds a call while the agent starts
@@ -26,15 +31,23 @@ def send(url: str, text: str) -> str:
     """POST the text as the agent's input and return what it answered. Raises NotAnsweredError."""
     body = json.dumps({"input": text}).encode()
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    request = urllib.request.Request(url, data=body, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=TRY_TIMEOUT_S) as response:
+        if path := os.environ.get(TOKEN_FILE):
+            headers["Authorization"] = "Bearer " + pathlib.Path(path).read_text().strip()
+        request = urllib.request.Request(url, data=body, headers=headers)
+        with urllib.request.urlopen(request, timeout=TRY_TIMEOUT_S, context=trust()) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         raise NotAnsweredError(f"HTTP {error.code}: {error.read(300).decode(errors='replace')}") from error
     except (OSError, ValueError) as error:
         raise NotAnsweredError(f"{type(error).__name__}: {error}") from error
     return str(answer.get("output")) if isinstance(answer, dict) else f"not an object: {answer!r}"
+
+
+def trust() -> ssl.SSLContext:
+    """The CA of the gateway's certificate, or what the system trusts. Raises OSError."""
+    path = os.environ.get(CA_FILE, "")
+    return ssl.create_default_context(cafile=path if pathlib.Path(path).is_file() else None)
 
 
 def retry_until_answered(send_text: Send, has_time: Callable[[], bool], wait: Callable[[], None]) -> str | None:

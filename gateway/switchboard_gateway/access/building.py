@@ -1,0 +1,47 @@
+"""What protects the ports of clients, as the settings ask for it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from switchboard_gateway.access.certificate import ClientCertificate
+from switchboard_gateway.access.guard import Guard, GuardRules
+from switchboard_gateway.access.security import Security
+from switchboard_gateway.access.settings import AccessSettings
+
+
+@contextlib.asynccontextmanager
+async def secure(settings: AccessSettings) -> AsyncIterator[Security]:
+    """The guard and the certificate, kept fresh, while open. Raises NoCertificate."""
+    async with contextlib.AsyncExitStack() as stack:
+        guard = None
+        if settings.checks:
+            guard = await stack.enter_async_context(_guard(settings))
+        certificate = None
+        if settings.tls_folder is not None:
+            certificate = ClientCertificate(settings.tls_folder)
+            await stack.enter_async_context(_kept(certificate))
+        yield Security(guard, certificate)
+
+
+@contextlib.asynccontextmanager
+async def _guard(settings: AccessSettings) -> AsyncIterator[Guard]:
+    # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
+    from switchboard_gateway.access.kube_reviews import KubeReviews
+    from switchboard_kube import connect
+
+    rules = GuardRules(settings.audience, settings.trust_domain, settings.cache_s, settings.outage_s)
+    # A connection of its own: reviews do not wait behind lists and watches
+    async with connect() as kube:
+        yield Guard(KubeReviews(kube), rules, asyncio.get_running_loop().time, time.time)
+
+
+@contextlib.asynccontextmanager
+async def _kept(certificate: ClientCertificate) -> AsyncIterator[None]:
+    keeping = asyncio.create_task(certificate.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
