@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import pytest
 from journey import require_no_failure
-from live.gateway import free_port, is_open
+from live.gateway import is_open
 from live.kubectl import CommandFailed
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
 from pools import agent, agent_node, code
+from ports import free_port
 
 from switchboard_wire import names
 

@@ -37,7 +37,7 @@ from switchboard_wire.peer import local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 async def count(call: IncomingCall) -> None:

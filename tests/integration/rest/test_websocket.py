@@ -20,7 +20,7 @@ from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 Json = dict[str, Any]
 
 

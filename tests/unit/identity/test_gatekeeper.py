@@ -131,10 +131,10 @@ async def test_a_stream_ends_with_its_token(gate: Gate) -> None:
 
 
 async def test_a_fresh_token_lets_a_stream_live_on(gate: Gate) -> None:
-    admission = await gate.admit(replace(GOOD, expires=NOW - 29.9))
+    admission = await gate.admit(replace(GOOD, expires=NOW - 20))
     await gate.keeper.renew(admission, GOOD.sign())
-    await asyncio.sleep(0.2)  # the former token's end
-    assert not admission.revoked.done()
+    assert admission.expiry is not None
+    assert admission.expiry.when() - asyncio.get_running_loop().time() > 60, "it ends with the former token"
 
 
 async def test_a_clock_that_jumps_ends_no_stream_and_admits_again_when_it_is_right(gate: Gate) -> None:

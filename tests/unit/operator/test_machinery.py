@@ -102,7 +102,7 @@ async def test_a_key_that_is_worked_on_waits_until_it_is_done(queue: WorkQueue[s
     key = await queue.get()
     queue.add("a")
     second = asyncio.create_task(queue.get())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # that nothing comes is what is tested
     assert not second.done()
     queue.done(key)
     assert await asyncio.wait_for(second, 60) == "a"
@@ -120,7 +120,7 @@ async def test_a_held_queue_hands_out_nothing(queue: WorkQueue[str]) -> None:
     queue.hold()
     queue.add("a")
     getting = asyncio.create_task(queue.get())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # that nothing comes is what is tested
     assert not getting.done()
     queue.release()
     assert await asyncio.wait_for(getting, 60) == "a"
@@ -247,7 +247,7 @@ def test_of_an_agent_s_first_readiness_no_event_tells(kind: str, reason: str, si
 async def test_a_cancellation_that_comes_with_a_change_is_not_lost(queue: WorkQueue[str]) -> None:
     queue.add("a", 3600)
     getting = asyncio.create_task(queue.get())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # it waits by now
     queue.release()
     getting.cancel()
     with pytest.raises(asyncio.CancelledError):
