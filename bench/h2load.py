@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
@@ -58,7 +59,8 @@ def read_figures(output: str, log: str, answer_bytes: int, seconds: float) -> Me
         raise PathFailed(f"{succeeded} answers had {received} bytes: {answer_bytes} each were expected")
     rows = [line.split("\t") for line in log.splitlines()]
     latencies = [int(micros) / 1e6 for _, status, micros in rows if status == OK]
-    return summarize(Tally(latencies, succeeded, done - succeeded), seconds)
+    failures = Counter({"NotSucceeded": done - succeeded} if done > succeeded else {})
+    return summarize(Tally(latencies, succeeded, failures), seconds)
 
 
 def _number(text: str, pattern: str) -> int:

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,22 +33,30 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Calls (or messages) per second and latency percentiles of one round; calls that failed are in `errors` alone."""
+    """Calls (or messages) per second and latency percentiles of one round.
+
+    Calls that failed are in `errors` alone; failures says how many of which type of exception, where that is known.
+    """
 
     per_s: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
     errors: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a loop has seen: seconds per call, messages where a call carries several, failures."""
+    """What a loop has seen: seconds per call, messages where a call carries several, failures by type of exception."""
 
     latencies: list[float] = field(default_factory=list)
     messages: int = 0
-    errors: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def failed(self, error: Exception) -> None:
+        """Count a call that failed. Loops give everything here: each client has exceptions of its own."""
+        self.failures[type(error).__name__] += 1
 
 
 async def closed_loop(call: Call, task: Task) -> Measured:
@@ -63,8 +72,8 @@ async def closed_loop(call: Call, task: Task) -> Measured:
         while started < end:
             try:
                 await call(payload)
-            except Exception:  # noqa: BLE001 - every client has errors of its own; the count is the result
-                found.errors += 1
+            except Exception as error:  # noqa: BLE001 - told by type
+                found.failed(error)
                 started = clock()
                 continue
             now = clock()
@@ -103,8 +112,8 @@ async def streaming_loop(stream: Stream, task: Task) -> Measured:
                         if is_first and started >= begin:
                             found.latencies.append(now - started)
                         is_first = False
-            except Exception:  # noqa: BLE001 - as above
-                found.errors += 1
+            except Exception as error:  # noqa: BLE001 - told by type
+                found.failed(error)
 
     workers = [asyncio.create_task(worker()) for _ in range(task.in_flight)]
     await asyncio.wait(workers, timeout=end - clock())
@@ -129,8 +138,8 @@ async def open_loop(calls: Sequence[Call], task: Task) -> Measured:
     async def one(number: int, at: float) -> None:
         try:
             await calls[number % len(calls)](payload)
-        except Exception:  # noqa: BLE001 - as above
-            found.errors += 1
+        except Exception as error:  # noqa: BLE001 - told by type
+            found.failed(error)
             return
         if at >= begin:
             found.messages += 1
@@ -155,7 +164,8 @@ def summarize(found: Tally, seconds: float) -> Measured:
     """The figures of a round that took so long."""
     ordered = sorted(found.latencies)
     p50, p90, p99 = (percentile(ordered, share) * 1000 for share in (0.50, 0.90, 0.99))
-    return Measured(found.messages / seconds, p50, p90, p99, found.errors)
+    failures = dict(found.failures)
+    return Measured(found.messages / seconds, p50, p90, p99, sum(failures.values()), failures)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -33,13 +34,17 @@ class Row:
 
 
 def median_of(rounds: Sequence[Measured]) -> Measured:
-    """The median of each figure by itself; the errors of all rounds."""
+    """The median of each figure by itself; the errors and failures of all rounds."""
+    failures: Counter[str] = Counter()
+    for one in rounds:
+        failures.update(one.failures)
     return Measured(
         statistics.median(r.per_s for r in rounds),
         statistics.median(r.p50_ms for r in rounds),
         statistics.median(r.p90_ms for r in rounds),
         statistics.median(r.p99_ms for r in rounds),
         sum(r.errors for r in rounds),
+        dict(failures),
     )
 
 
@@ -62,7 +67,8 @@ def row_of(name: str, task: Task, samples: Sequence[Sample]) -> Row:
     """The row of one path and task, as its own baseline."""
     middle = median_of([sample.measured for sample in samples])
     if middle.errors:
-        print(f"{name}, {task.in_flight} in flight, {task.payload} bytes: {middle.errors} calls FAILED")
+        kinds = "".join(f", {count} {kind}" for kind, count in sorted(middle.failures.items()))
+        print(f"{name}, {task.in_flight} in flight, {task.payload} bytes: {middle.errors} calls FAILED{kinds}")
     used = sum(sample.cpu_s for sample in samples)
     return Row(name, task.in_flight, task.payload, middle.per_s, middle.p50_ms, middle.p90_ms, middle.p99_ms, used)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -32,7 +33,7 @@ def test_nothing_measured_has_no_percentile() -> None:
 
 
 def test_a_summary_counts_messages_per_second_and_failures_apart() -> None:
-    found = summarize(Tally([0.003, 0.001, 0.002], messages=300, errors=2), 1.5)
+    found = summarize(Tally([0.003, 0.001, 0.002], messages=300, failures=Counter(TimeoutError=2)), 1.5)
     assert (found.per_s, found.p50_ms, found.p99_ms, found.errors) == (200.0, 2.0, 3.0, 2)
 
 
@@ -59,6 +60,7 @@ async def test_calls_that_fail_are_counted_and_not_timed() -> None:
 
     found = await closed_loop(call, Task(2, 10, 0.02))
     assert found.per_s == 0
+    assert found.failures == {"ValueError": found.errors}
     assert found.errors > 0
 
 

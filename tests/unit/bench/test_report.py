@@ -15,8 +15,12 @@ def make_sample(per_s: float, p50_ms: float = 1.0, cpu_s: float = 0.5) -> Sample
 
 
 def test_each_figure_has_a_median_of_its_own() -> None:
-    rounds = [Measured(1, 30, 5, 6), Measured(2, 10, 5, 6, errors=1), Measured(3, 20, 5, 6, errors=2)]
-    assert median_of(rounds) == Measured(2, 20, 5, 6, errors=3)
+    rounds = [
+        Measured(1, 30, 5, 6),
+        Measured(2, 10, 5, 6, 1, {"TimeoutError": 1}),
+        Measured(3, 20, 5, 6, 2, {"TimeoutError": 1, "OSError": 1}),
+    ]
+    assert median_of(rounds) == Measured(2, 20, 5, 6, 3, {"TimeoutError": 2, "OSError": 1})
 
 
 def test_the_subject_has_a_row_for_each_baseline_and_the_baselines_one_each() -> None:
@@ -77,7 +81,7 @@ LOG = "1795276744426617\t200\t2000\n1795276744426864\t200\t1000\n179527674442686
 
 
 def test_h2loads_figures_are_those_of_its_log_and_its_counts() -> None:
-    assert read_figures(H2LOAD, LOG, 10, 0.5) == Measured(6.0, 2.0, 3.0, 3.0, errors=1)
+    assert read_figures(H2LOAD, LOG, 10, 0.5) == Measured(6.0, 2.0, 3.0, 3.0, 1, {"NotSucceeded": 1})
 
 
 @pytest.mark.parametrize("answer_bytes", [11, 1000])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.simulate import HEDGE_S, Scenario, Simulation, render, share_of_keys_moved
+from bench.simulate import HEDGE_S, render
+from bench.simulation import Scenario, Simulation, share_of_keys_moved
 from switchboard_routing.policy import Strategy
 
 SECONDS = 3.0
