@@ -12,14 +12,14 @@ from typing import Final
 from switchboard_identity.building import build_gatekeeper
 from switchboard_identity.membership import Membership, follow_members
 from switchboard_identity.serving import server_credentials
-from switchboard_kube import ApiError, Conflict, NotFound, connect
+from switchboard_kube import ApiError, connect
 from switchboard_kube.client import ApiServer
 from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.auditing import audit_for_ever
 from switchboard_operator.demand import Demands
-from switchboard_operator.executing import Executor, Later
-from switchboard_operator.lease import Elector, NotLeading
+from switchboard_operator.executing import Executor
+from switchboard_operator.lease import Elector
 from switchboard_operator.listening import Pokes
 from switchboard_operator.metrics_api.serving import build_serving
 from switchboard_operator.objects import Resource
@@ -28,14 +28,14 @@ from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.querying import QueryService
 from switchboard_operator.reconciling import Reconciler
-from switchboard_operator.registry import Patience, Pool, Registry, state_of
+from switchboard_operator.registry import Patience, Pool, Registry
 from switchboard_operator.registry_gate import RegistryGate
 from switchboard_operator.registry_server import Answering, Board, RegistryService, serve_registry
 from switchboard_operator.replicas import idle_limit_s
 from switchboard_operator.settings import Settings
-from switchboard_operator.snapshot import Indexes
 from switchboard_operator.trust import build_trust
 from switchboard_operator.watching import Watches
+from switchboard_operator.working import Working
 from switchboard_operator.workqueue import WorkQueue
 from switchboard_operator.writing import Writer
 from switchboard_runtime.ops import OpsRoutes, serve_ops
@@ -43,20 +43,10 @@ from switchboard_wire import names
 
 log = logging.getLogger(__name__)
 
-# Reconciles wait for the API server most of their time
-WORKERS: Final = 8
-# How soon an instance that fell silent is noticed, beyond its own patience
-SWEEP_S: Final = 1.0
 # Until the CA is made; tried again at this pace
 CERTIFICATE_S: Final = 0.2
 # What the API server refuses now it mostly refuses for a while, and each try is a warning
 TRUST_RETRY_S = 2.0
-# By then the lease is renewed, or known to be lost
-RENEWED_S: Final = 2.0
-# Records of pods that are gone are small
-FORGET_S: Final = 30.0
-# What no event tells: repaired by and by
-RESYNC_S: Final = 300.0
 
 
 class Operator:
@@ -89,6 +79,7 @@ class Operator:
             source=settings.source,
             ca_bundle=lambda: self._trust.bundle or "",
         )
+        self._working = Working(self._queue, self._reconciler, self._registry, self._watches, self._rng)
         self._serving = build_serving(kube, settings, self._watches.look, self._registry, self._elector.check)
         self._membership = Membership()
         self._gate = build_gatekeeper(settings.trust, kube, self._membership)
@@ -135,10 +126,8 @@ class Operator:
         jobs = [
             self._elector.run(self._rng, utc_micros),
             self._trust.run(self._rng),
-            self._sweep(),
-            self._resync(),
             audit_for_ever(self._kube, self._watches, self._settings.namespaces, self._rng),
-            *(self._work() for _ in range(WORKERS)),
+            *self._working.jobs(),
         ]
         if self._gate is not None:
             trust = self._settings.trust
@@ -150,85 +139,6 @@ class Operator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _work(self) -> None:
-        while True:
-            key = await self._queue.get()
-            try:
-                await self._reconcile(key)
-            finally:
-                self._queue.done(key)
-                metrics.QUEUE_LENGTH.set(len(self._queue))
-
-    async def _reconcile(self, key: Key) -> None:
-        """One reconcile with its outcome: done, later, or again after a back-off."""
-        outcome = "retry"
-        with metrics.RECONCILE_SECONDS.labels(key[0]).time():
-            try:
-                again = await self._reconciler.reconcile(key)
-            except NotLeading:
-                # Stays in the queue, which stands still until this replica leads
-                self._queue.add(key, RENEWED_S)
-            except Later as later:
-                self._queue.add(key, later.delay_s)
-            except NotFound as error:
-                # It was deleted meanwhile: its event says so soon. If it is something else, resync comes back to it
-                log.debug("gone: %s", error, extra={"key": key})
-            except Conflict as error:
-                log.info("another writer was faster", extra={"key": key, "error": str(error)})
-                self._queue.retry(key)
-            except ApiError as error:
-                pause = self._queue.retry(key, error.retry_after_s or 0.0)
-                log.warning("reconcile failed", extra={"key": key, "error": str(error), "again_in_s": round(pause, 1)})
-            except Exception:
-                outcome = "error"
-                pause = self._queue.retry(key)
-                log.exception("reconcile failed unexpectedly", extra={"key": key, "again_in_s": round(pause, 1)})
-            else:
-                outcome = "ok"
-                self._queue.succeeded(key)
-                if again is not None:
-                    self._queue.add(key, again)
-        metrics.RECONCILES.labels(key[0], outcome).inc()
-
-    async def _sweep(self) -> None:
-        """Have AgentNodes looked at whose instances say or lack something new."""
-        told: dict[str, object] = {}
-        grace, forgot = True, 0.0
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = asyncio.get_running_loop().time()
-            for uid, pool, signature in self._registry.signatures(now):
-                if told.get(uid) != signature:
-                    told[uid] = signature
-                    self._queue.add((names.AGENT_NODE, *pool))
-            self._count_instances(now)
-            if grace and not self._registry.in_grace(now):
-                grace = False
-                await self._add_all()
-            if now - forgot > FORGET_S:
-                forgot = now
-                with contextlib.suppress(Later):
-                    for uid in self._registry.forget(now, await self._watches.look(_pod_uids)):
-                        told.pop(uid, None)
-
-    async def _resync(self) -> None:
-        while True:
-            await asyncio.sleep(RESYNC_S * self._rng.uniform(0.8, 1.2))
-            await self._add_all()
-
-    async def _add_all(self) -> None:
-        with contextlib.suppress(Later):
-            for key in await self._watches.look(_all_keys):
-                self._queue.add(key)
-
-    def _count_instances(self, now: float) -> None:
-        counts = dict.fromkeys(("Starting", "Up", "Degraded", "Draining", "Down"), 0)
-        for pool in self._registry.pools():
-            for record in self._registry.of(pool).values():
-                counts[state_of(record, self._registry.patience(pool), now)] += 1
-        for state, count in counts.items():
-            metrics.INSTANCES.labels(state).set(count)
 
     def _assigned(self, config_map: Resource, gone: bool) -> None:
         meta = config_map.meta
@@ -283,10 +193,10 @@ class Operator:
             if not self._is_trust_fresh:
                 await asyncio.sleep(pause_s)
         self._open_or_close()
-        await self._add_all()
+        await self._working.add_all()
 
     def _trust_changed(self) -> None:
-        self._pokes.spawn(self._add_all())
+        self._pokes.spawn(self._working.add_all())
 
     def _open_or_close(self) -> None:
         if self._is_synced and self._elector.leads and self._is_trust_fresh:
@@ -314,12 +224,3 @@ def utc_seconds() -> str:
 def utc_micros() -> str:
     """Now, as Leases and Events tell it."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _all_keys(indexes: Indexes) -> list[Key]:
-    nodes = [(names.AGENT_NODE, *name) for name in indexes.nodes]
-    return nodes + [(names.AGENT, *name) for name in indexes.agents]
-
-
-def _pod_uids(indexes: Indexes) -> set[str]:
-    return {pod.uid for pods in indexes.pods.values() for pod in pods}
