@@ -58,7 +58,8 @@ class Session:
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None:
         opened = frame.open
-        sign(opened)
+        if self._entrance is None:  # else it signs
+            sign(opened)
         source, instance = opened.source, self._instance
         if instance is not None and source.type and source.type in instance.types:
             source.namespace = self._namespace

@@ -46,6 +46,15 @@ class Entrance:
         opened, visitor, core = frame.open, self.visitor, self._core
         sign(opened, visitor.principal)
         now = core.now()
+        if now < visitor.until or not self._token:
+            target = opened.target
+            key = target.namespace or namespace, target.type
+            known = visitor.passes.get(key)
+            # Nearly every call: the same Agents as before, and every right to them still counts
+            is_same = known is not None and now < known.until and known.routes is core.table.by_type.get(key)
+            if is_same and not target.topic:
+                core.open_call(peer, frame, namespace)
+                return
         try:
             reach = reach_of(core.table, opened.target, namespace)
             if visitor.lacks(reach.rights, now) or (self._token and now >= visitor.until):
@@ -97,7 +106,14 @@ class Entrance:
             raise refusal(self.visitor, rights[0])
         if not reach.is_known:
             raise unknown(frame.open.target, namespace)
-        self._core.open_call(peer, frame, namespace, None if len(granted) == len(rights) else keys_of(granted))
+        if len(granted) == len(rights):
+            target = frame.open.target
+            if target.type and not target.topic:
+                key = target.namespace or namespace, target.type
+                self.visitor.remember(key, self._core.table.by_type[key], rights)
+            self._core.open_call(peer, frame, namespace)
+        else:
+            self._core.open_call(peer, frame, namespace, keys_of(granted))
 
     def _refuse(self, peer: Peer, frame: pb.Frame, error: SwitchboardError) -> None:
         self._core.note_refusal(frame.open.target, error.error)

@@ -15,7 +15,7 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
-from switchboard_gateway.sessions import MAX_TICKETS, TICKET_S, Sessions, Tickets
+from switchboard_gateway.sessions import MAX_TICKETS, TICKET_S, Sessions, Taken, Tickets
 from switchboard_wire.limits import SERVER_OPTIONS
 from switchboard_wire.peer import Peer, local_pair
 from switchboard_wire.sockets import SocketPeer
@@ -130,7 +130,7 @@ def test_a_ticket_is_good_once_and_for_a_while() -> None:
     now = 0.0
     tickets = Tickets(lambda: now)
     first, second = tickets.give(), tickets.give()
-    assert (tickets.take(first), tickets.take(first), tickets.take("")) == (True, False, False)
+    assert (tickets.take(first), tickets.take(first), tickets.take("")) == (Taken(None), None, None)
     now = TICKET_S + 1
     assert not tickets.take(second)
 
@@ -140,4 +140,4 @@ def test_tickets_that_nobody_takes_are_bounded() -> None:
     oldest = tickets.give()
     for _ in range(MAX_TICKETS):
         newest = tickets.give()
-    assert (tickets.take(oldest), tickets.take(newest)) == (False, True)
+    assert (tickets.take(oldest), tickets.take(newest)) == (None, Taken(None))

@@ -100,6 +100,7 @@ async def test_errors_are_caught_by_class(gateway: Any) -> None:
 
 async def test_a_deadline_ends_the_call_at_both_ends(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
+        await client.request("echo", "the session is there")
         with pytest.raises(DeadlineExceeded):
             await client.request("never", "x", timeout_s=0.05)
         async with asyncio.timeout(60):

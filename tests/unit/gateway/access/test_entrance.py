@@ -264,3 +264,28 @@ async def test_a_session_whose_token_expires_is_asked_to_begin_anew() -> None:
     on.reviews.users[token] = "bot"
     client = await on.client(token)
     assert "expired" in (await client.heard(pb.GOAWAY)).goaway.reason
+
+
+async def test_an_agent_that_comes_later_gets_no_call_of_a_client_that_may_not_call_it() -> None:
+    old, new = named("echo-1", type="echo", version="1.0.0"), named("echo-2", type="echo", version="2.0.0")
+    on = await scene(old, new)
+    on.core.set_directory([old])
+    client = await on.client_with(may_invoke("echo-1"))
+    await client.ask("echo")
+    on.core.set_directory([old, new])
+    for _ in range(20):
+        await client.ask("echo")
+    assert {frame.open.agent for frame in on.instance.opened} == {"echo-1"}
+
+
+async def test_a_right_is_asked_for_anew_when_its_answer_is_old() -> None:
+    on = await scene()
+    client = await on.client_with(may_invoke("echo"))
+    await client.ask()
+    on.clock.now = 20.0
+    await client.ask()
+    assert len(on.reviews.rights_asked) == 1
+    on.reviews.rights["bot"].clear()
+    on.clock.now = 31.0
+    with pytest.raises(PermissionDenied):
+        await client.ask()
