@@ -281,13 +281,17 @@ def _begin(transport: asyncio.Transport, reader: _Reader, service: str, peer: So
 async def run_socket(peer: SocketPeer, load: LoadReport | None = None) -> str:
     """Keep the stream alive until it ends; returns the reason. Cancelling closes it."""
     alive = asyncio.ensure_future(keep_alive(peer, load))
-    peer.closed.add_done_callback(lambda _: alive.cancel())
     try:
-        await alive
+        # Not `await alive`, which a cancellation of `alive` ends as one of this task does: the latter must not be lost
+        await asyncio.wait((alive, peer.closed), return_when=asyncio.FIRST_COMPLETED)
+        if not peer.closed.done():
+            alive.result()
     except SilentError as error:
         peer.end(str(error))
     except asyncio.CancelledError:
         if not peer.closed.done():
             peer.end("the stream was closed")
-            raise
+        raise
+    finally:
+        alive.cancel()
     return peer.closed.result()

@@ -71,6 +71,18 @@ async def test_a_call_ends_when_the_other_end_goes(tmp_path: Path) -> None:
         assert await running == "closed by the other end"
 
 
+async def test_who_holds_a_stream_can_be_cancelled_in_the_moment_in_which_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    async with serve_socket(path, accept_echo, 0o600):
+        peer = await dial_socket(path, "echo", Echo())
+        holder = asyncio.ensure_future(run_socket(peer))
+        await asyncio.sleep(0)
+        peer.end("gone")
+        holder.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await holder
+
+
 @pytest.mark.parametrize(
     "first", [b"GET / HTTP/1.1\r\n\r\n", b"switchboard/1 nothing\n", b"switchboard/1 " + b"x" * 99]
 )
