@@ -17,11 +17,12 @@ from switchboard_kube.client import ApiServer
 from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.auditing import audit_for_ever
+from switchboard_operator.authority_keeping import AuthorityKeeper, Keeping
 from switchboard_operator.demand import Demands
 from switchboard_operator.executing import Executor
 from switchboard_operator.lease import Elector
 from switchboard_operator.listening import Pokes
-from switchboard_operator.metrics_api.serving import build_serving
+from switchboard_operator.metrics_api.serving import build_serving, utc_now
 from switchboard_operator.objects import Resource
 from switchboard_operator.pacing import Key
 from switchboard_operator.pod import Images, Surroundings
@@ -80,10 +81,13 @@ class Operator:
             ca_bundle=lambda: self._trust.bundle or "",
         )
         self._working = Working(self._queue, self._reconciler, self._registry, self._watches, self._rng)
-        self._serving = build_serving(kube, settings, self._watches.look, self._registry, self._elector.check)
+        settled = datetime.timedelta(seconds=settings.ca_settled_s)
+        self._authorities = AuthorityKeeper(Keeping(kube, settings.namespace, lambda: self._elector.leads, settled))
+        look, check = self._watches.look, self._elector.check
+        self._serving = build_serving(self._authorities, settings, look, self._registry, check)
         self._membership = Membership()
         self._gate = build_gatekeeper(settings.trust, kube, self._membership)
-        self._trust = build_trust(settings, kube, lambda: self._elector.leads, self._trust_changed)
+        self._trust = build_trust(settings, self._authorities, self._trust_changed)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`; then give the lease back and end."""
@@ -129,6 +133,8 @@ class Operator:
             audit_for_ever(self._kube, self._watches, self._settings.namespaces, self._rng),
             *self._working.jobs(),
         ]
+        if self._settings.own_ca or self._settings.metrics_apis:
+            jobs.append(self._authorities.run(self._rng, utc_now))
         if self._gate is not None:
             trust = self._settings.trust
             jobs.append(follow_members(self._kube, self._membership, self._settings.namespaces, trust.home))

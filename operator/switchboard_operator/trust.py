@@ -4,17 +4,17 @@ The leader keeps the gateways' certificate too. Nothing is written here that ano
 """
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from switchboard_identity.serving import Certificate, CertificateFolder
-from switchboard_kube import SECRETS, ApiError, Json, Kube, NotFound
+from switchboard_kube import SECRETS, ApiError, Json, NotFound
 from switchboard_operator import metrics
-from switchboard_operator.authority import SETTLED, Authority, KeyPair, bundle_of, choose_signer, issue
+from switchboard_operator.authority import Authority, KeyPair, issue
 from switchboard_operator.authority_keeping import AuthorityKeeper
 from switchboard_operator.certificates import (
     GATEWAY_SECRET,
@@ -28,7 +28,7 @@ from switchboard_wire import names
 
 log = logging.getLogger(__name__)
 
-# Well below half of a certificate's life; and an operator that begins, or that leads anew, is not held up for long
+# Well below half of a certificate's life; and one that begins is not held up for long
 LOOK_S: Final = 15.0
 BEGIN_S: Final = 1.0
 
@@ -91,29 +91,21 @@ class FolderTrust:
             self._changed()
 
 
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """Where an own authority is kept. settled: how long a new CA is known before it signs."""
-
-    kube: Kube
-    namespace: str
-    leads: Callable[[], bool]
-    settled: datetime.timedelta = SETTLED
-
-
 class OwnTrust:
     """The operator's own authority. changed: called when the bundle is another."""
 
-    def __init__(self, keeping: Keeping, changed: Callable[[], None]) -> None:
-        self._keeping, self._changed = keeping, changed
-        self._keeper = AuthorityKeeper(
-            keeping.kube, keeping.namespace, keeping.leads, self._adopt, settled=keeping.settled
-        )
+    def __init__(self, keeper: AuthorityKeeper, changed: Callable[[], None]) -> None:
+        self._keeper = keeper
         self._pair: KeyPair | None = None
         self._signer: Authority | None = None
         self._held: Certificate | None = None
         self._looking = asyncio.Lock()  # of two looks at once, one would find the other's writes
-        self.bundle: str | None = None
+        self._news = asyncio.Event()
+        keeper.changed += [changed, self._news.set]
+
+    @property
+    def bundle(self) -> str | None:
+        return self._keeper.bundle.decode("ascii") or None
 
     def read(self) -> Certificate:
         if self._held is None:
@@ -121,36 +113,36 @@ class OwnTrust:
         return self._held
 
     async def run(self, rng: random.Random) -> None:
+        """Sign what is due, for ever; somebody else runs the keeper."""
         while True:
+            self._news.clear()
             try:
-                await self.refresh()
+                async with self._looking:
+                    await self._look()
             except (ApiError, ValueError) as error:
                 log.warning("certificates cannot be read or written: %s", error)
-            await asyncio.sleep((LOOK_S if self._held is not None else BEGIN_S) * rng.uniform(0.8, 1.2))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout((LOOK_S if self._held is not None else BEGIN_S) * rng.uniform(0.8, 1.2)):
+                    await self._news.wait()
 
     async def refresh(self) -> None:
+        await self._keeper.refresh(datetime.datetime.now(datetime.UTC))
         async with self._looking:
             await self._look()
 
     async def _look(self) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        await self._keeper.refresh(now)
-        if not self._keeper.authorities:
+        now, keeping = datetime.datetime.now(datetime.UTC), self._keeper.keeping
+        signer = self._keeper.choose_signer(now)
+        if signer is None:
             return
-        signer = choose_signer(self._keeper.authorities, now, self._keeping.settled)
         if self._pair is None or now >= self._pair.renew_at or signer != self._signer:
-            self._pair, self._signer = issue(signer, operator_names(self._keeping.namespace), now), signer
+            self._pair, self._signer = issue(signer, operator_names(keeping.namespace), now), signer
             self._held = Certificate(self._pair.certificate, self._pair.key)
-        if self._keeping.leads():
+        if keeping.leads():
             await self._keep_gateways(signer, now)
 
-    async def _adopt(self, authorities: tuple[Authority, ...]) -> None:
-        self.bundle = bundle_of(authorities).decode("ascii")
-        self._changed()
-
     async def _keep_gateways(self, signer: Authority, now: datetime.datetime) -> None:
-        keeping = self._keeping
-        bundle = bundle_of(self._keeper.authorities)
+        keeping, bundle = self._keeper.keeping, self._keeper.bundle
         held: Json | None
         try:
             held = await keeping.kube.get(SECRETS, GATEWAY_SECRET, keeping.namespace)
@@ -169,10 +161,9 @@ class OwnTrust:
         log.info("signed the gateways' certificate", extra={"secret": GATEWAY_SECRET})
 
 
-def build_trust(settings: Settings, kube: Kube, leads: Callable[[], bool], changed: Callable[[], None]) -> Trust:
-    """TLS as the settings ask for it."""
+def build_trust(settings: Settings, keeper: AuthorityKeeper, changed: Callable[[], None]) -> Trust:
+    """TLS as the settings ask for it. keeper: of the own authority, where it is wanted."""
     if settings.own_ca:
-        settled = datetime.timedelta(seconds=settings.ca_settled_s)
-        return OwnTrust(Keeping(kube, settings.namespace, leads, settled), changed)
+        return OwnTrust(keeper, changed)
     folder = settings.trust.tls_folder
     return FolderTrust(CertificateFolder(folder), changed) if folder is not None else NoTrust()

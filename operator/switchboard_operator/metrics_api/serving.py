@@ -8,8 +8,8 @@ import random
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from switchboard_kube import CONFIG_MAPS, ApiError, Kube
-from switchboard_operator.authority import Authority, KeyPair, bundle_of, choose_signer, issue
+from switchboard_kube import CONFIG_MAPS, ApiError
+from switchboard_operator.authority import Authority, KeyPair, issue
 from switchboard_operator.authority_keeping import AuthorityKeeper
 from switchboard_operator.lease import NotLeading
 from switchboard_operator.metrics_api.bundles import BundleKeeper
@@ -31,18 +31,19 @@ STARTS_S: Final = 15.0
 
 
 class Serving:
-    """The metrics APIs of one replica."""
+    """The metrics APIs of one replica. keeper: of the authority that signs for them; somebody else runs it."""
 
-    def __init__(self, kube: Kube, namespace: str, api: MetricsApi, port: int, check_lease: Callable[[], None]) -> None:
-        self._kube, self._namespace, self._api = kube, namespace, api
+    def __init__(self, keeper: AuthorityKeeper, api: MetricsApi, port: int, check_lease: Callable[[], None]) -> None:
+        keeping = keeper.keeping
+        self._kube, self._namespace, self._leads = keeping.kube, keeping.namespace, keeping.leads
+        self._keeper, self._api = keeper, api
         self._listener = Listener(api, port)
-        self._bundles = BundleKeeper(kube, namespace, api.groups, check_lease)
-        self._leads = _asks(check_lease)
-        self._authorities: tuple[Authority, ...] = ()
+        self._bundles = BundleKeeper(self._kube, self._namespace, api.groups, check_lease)
         self._pair: KeyPair | None = None
         self._signer: Authority | None = None
         self._proxy: FrontProxy | None = None
         self._news = asyncio.Event()
+        keeper.changed.append(self._news.set)
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
 
@@ -58,19 +59,13 @@ class Serving:
         if not self._api.groups:
             yield
             return
-        keeper = AuthorityKeeper(self._kube, self._namespace, self._leads, self._adopt)
         async with self._listener.ready():
-            tasks = [asyncio.create_task(keeper.run(rng, utc_now)), asyncio.create_task(self._keep(rng))]
+            keeping = asyncio.create_task(self._keep(rng))
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _adopt(self, authorities: tuple[Authority, ...]) -> None:
-        self._authorities = authorities
-        self._news.set()
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
 
     async def _keep(self, rng: random.Random) -> None:
         while True:
@@ -90,20 +85,20 @@ class Serving:
         proxy = read_front_proxy(config.get("data") or {})
         if proxy is None:
             raise ValueError("this API server has no aggregation layer (no requestheader-client-ca-file)")
-        if not self._authorities:
+        signer = self._keeper.choose_signer(now)
+        if signer is None:
             return
-        signer = choose_signer(self._authorities, now)
-        if self._pair is None or now >= self._pair.renew_at or signer is not self._signer:
+        if self._pair is None or now >= self._pair.renew_at or signer != self._signer:
             self._pair, self._signer, self._proxy = issue(signer, _names_of(self._namespace), now), signer, None
         if proxy != self._proxy:
             await self._listener.open(self._pair, proxy)
             self._proxy = proxy
         if self._leads():
-            await self._bundles.keep(bundle_of(self._authorities))
+            await self._bundles.keep(self._keeper.bundle)
 
 
 def build_serving(
-    kube: Kube, settings: Settings, look: Look, registry: Registry, check_lease: Callable[[], None]
+    keeper: AuthorityKeeper, settings: Settings, look: Look, registry: Registry, check_lease: Callable[[], None]
 ) -> Serving:
     """The metrics APIs that the settings switch on."""
     groups = {Source.CUSTOM: CUSTOM_GROUP, Source.EXTERNAL: EXTERNAL_GROUP}
@@ -111,10 +106,10 @@ def build_serving(
         groups=tuple(groups[source] for source in settings.metrics_apis),
         look=look,
         registry=registry,
-        reviewer=Reviewer(kube, asyncio.get_running_loop().time),
+        reviewer=Reviewer(keeper.keeping.kube, asyncio.get_running_loop().time),
         utc_now=utc_now,
     )
-    return Serving(kube, settings.namespace, api, settings.metrics_port, check_lease)
+    return Serving(keeper, api, settings.metrics_port, check_lease)
 
 
 def utc_now() -> datetime.datetime:
@@ -125,14 +120,3 @@ def utc_now() -> datetime.datetime:
 def _names_of(namespace: str) -> list[str]:
     service = f"{names.METRICS_SERVICE}.{namespace}.svc"
     return [service, f"{service}.cluster.local"]
-
-
-def _asks(check: Callable[[], None]) -> Callable[[], bool]:
-    def leads() -> bool:
-        try:
-            check()
-        except NotLeading:
-            return False
-        return True
-
-    return leads

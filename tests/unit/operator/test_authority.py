@@ -23,7 +23,7 @@ from switchboard_operator.authority import (
     renew,
     write_authorities,
 )
-from switchboard_operator.authority_keeping import SECRET, AuthorityKeeper
+from switchboard_operator.authority_keeping import SECRET, AuthorityKeeper, Keeping
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 NAME = "switchboard-metrics.system.svc"
@@ -97,10 +97,9 @@ def test_a_successor_signs_only_when_everybody_has_had_the_time_to_learn_of_it()
 
 
 def keeper(kube: FakeKube, told: list[bytes], *, leads: bool) -> AuthorityKeeper:
-    async def changed(authorities: tuple[Authority, ...]) -> None:
-        told.append(bundle_of(authorities))
-
-    return AuthorityKeeper(kube, "system", lambda: leads, changed)
+    made = AuthorityKeeper(Keeping(kube, "system", lambda: leads))
+    made.changed.append(lambda: told.append(made.bundle))
+    return made
 
 
 async def test_the_leader_makes_the_secret_and_followers_read_it() -> None:
