@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from grpc import aio
 
@@ -20,15 +20,15 @@ from switchboard_runtime.dialing import Dialer
 from switchboard_wire import names
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
-from switchboard_wire.limits import PROTOCOL, REGISTRY_CHANNEL_OPTIONS
-from switchboard_wire.security import PLAIN, Dialling, NoTrustYet
+from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.registry_line import Line, Lines
+from switchboard_wire.security import PLAIN, Dialling
 from switchboard_wire.streams import run_together
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 log = logging.getLogger("switchboard.gateway.registry")
 
-_EOF: Any = aio.EOF  # type: ignore[attr-defined]
 # Until the operator says its own
 FIRST_INTERVAL_S: Final = 2.0
 # An operator answers from memory
@@ -64,19 +64,22 @@ class RegistryStreams:
     """All streams to operators. hello: who this replica is, with a fresh token."""
 
     def __init__(self, core: Core, hello: Callable[[], pb.Hello], rng: Random, dialling: Dialling = PLAIN) -> None:
-        self._core, self._hello, self._rng, self._dialling = core, hello, rng, dialling
-        self._streams: set[_Stream] = set()
+        def begin(line: Line) -> _Stream:
+            return _Stream(line, hello(), DemandMeter(core), rng, dialling.token)
+
+        self._lines = Lines(dialling, begin, log)
+        self.connect = self._lines.connect
         core.on_first_held = self.poke
         core.ask_registry = self.query
 
     def poke(self) -> None:
         """A call waits: every operator hears of it now."""
-        for stream in self._streams:
+        for stream in self._lines.live:
             stream.poked.set()
 
     async def query(self, query: InstanceQuery) -> InstanceList:
         """What the first operator that answers knows. Raises Unavailable."""
-        for stream in list(self._streams):
+        for stream in list(self._lines.live):
             if stream.registered:
                 try:
                     return await stream.ask(query)
@@ -84,39 +87,15 @@ class RegistryStreams:
                     log.info("an operator does not answer", extra={"code": error.code().name, "why": error.details()})
         return await nobody_to_ask(query)
 
-    async def connect(self, address: str) -> bool:
-        """Hold one stream until it breaks. True when the operator had taken it."""
-        try:
-            channel: Any = self._dialling.open_channel(address, names.REGISTRY_SERVICE, REGISTRY_CHANNEL_OPTIONS)
-        except NoTrustYet as error:
-            log.info("registry not dialled", extra={"address": address, "reason": str(error)})
-            return False
-        call = channel.stream_stream(
-            names.REGISTRY_METHOD,
-            request_serializer=registry_pb2.Report.SerializeToString,
-            response_deserializer=registry_pb2.Directive.FromString,
-        )()
-        stream = _Stream(channel, call, DemandMeter(self._core), self._rng, self._dialling.token)
-        self._streams.add(stream)
-        try:
-            reason = await stream.run(self._hello())
-        finally:
-            self._streams.discard(stream)
-            call.cancel()
-            await channel.close()
-        level = logging.INFO if stream.registered else logging.DEBUG
-        log.log(level, "registry stream lost", extra={"address": address, "reason": reason})
-        return stream.registered
-
 
 class _Stream:
     """One stream to one operator replica."""
 
-    def __init__(self, channel: Any, call: Any, meter: DemandMeter, rng: Random, token: Callable[[], str]) -> None:
-        self._query = channel.unary_unary(
+    def __init__(self, line: Line, hello: pb.Hello, meter: DemandMeter, rng: Random, token: Callable[[], str]) -> None:
+        self._query = line.channel.unary_unary(
             names.REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString
         )
-        self._call, self._meter, self._rng, self._token = call, meter, rng, token
+        self._line, self._hello, self._meter, self._rng, self._token = line, hello, meter, rng, token
         self._interval_s = FIRST_INTERVAL_S
         self.registered = False
         self.poked = asyncio.Event()
@@ -128,12 +107,12 @@ class _Stream:
         answer: InstanceList = await self._query(query, timeout=QUERY_S, metadata=metadata)
         return answer
 
-    async def run(self, hello: pb.Hello) -> str:
+    async def run(self) -> str:
         """Read and write until one of them ends; returns why."""
-        return await run_together(self._read(), self._write(hello), ended="closed by the operator")
+        return await run_together(self._read(), self._write(), ended="closed by the operator")
 
     async def _read(self) -> None:
-        while (directive := await self._call.read()) is not _EOF:
+        async for directive in self._line.directives():
             if directive.HasField("registered"):
                 self.registered = True
                 self._interval_s = directive.registered.heartbeat_interval_ms / 1000 or FIRST_INTERVAL_S
@@ -142,9 +121,9 @@ class _Stream:
                 log.error("refused by the operator", extra={"code": name_of(error.code), "why": error.message})
                 return
 
-    async def _write(self, hello: pb.Hello) -> None:
-        await self._call.write(registry_pb2.Report(hello=hello))
-        shown, clock = hello.token, asyncio.get_running_loop().time
+    async def _write(self) -> None:
+        await self._line.write(registry_pb2.Report(hello=self._hello))
+        shown, clock = self._hello.token, asyncio.get_running_loop().time
         looked = clock()
         while True:
             self.poked.clear()
@@ -152,8 +131,8 @@ class _Stream:
                 looked, token = clock(), self._token()
                 if token and token != shown:
                     shown = token
-                    await self._call.write(registry_pb2.Report(auth=pb.Auth(token=token)))
-            await self._call.write(registry_pb2.Report(demand=self._meter.read()))
+                    await self._line.write(registry_pb2.Report(auth=pb.Auth(token=token)))
+            await self._line.write(registry_pb2.Report(demand=self._meter.read()))
             try:
                 async with asyncio.timeout(self._interval_s * self._rng.uniform(1 - JITTER, 1)):
                     await self.poked.wait()
