@@ -13,12 +13,17 @@ from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.membership import address_of_peer
 from switchboard_operator.registry_server import Answering
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Report
-from switchboard_wire.v1.frames_pb2 import PERMISSION_DENIED, Error
+from switchboard_wire.v1.frames_pb2 import NODE_UNAVAILABLE, PERMISSION_DENIED, UNAUTHENTICATED, Error
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 
 log = logging.getLogger(__name__)
 
 FIRST_REPORT_S: Final = 10.0
+_STATUS: Final = {
+    UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    NODE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
 
 
 class RegistryGate:
@@ -33,7 +38,7 @@ class RegistryGate:
         try:
             member = await self._gate.identify(shown.removeprefix("Bearer "), address_of_peer(context.peer()))
         except Refused as refused:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, refused.message)
+            await context.abort(_STATUS[refused.code], refused.message)
             raise
         if member is not None and not member.is_gateway:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "gateways alone ask here")
