@@ -29,6 +29,7 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_LINKS_PORT   links of sidecars (7410)
   SWITCHBOARD_OPS_PORT     /livez /readyz /metrics (7490)
   SWITCHBOARD_TLS_FOLDER   tls.crt, tls.key and ca.crt for the links; without it they are plain text
+  SWITCHBOARD_PLAIN_TEXT   accepted: with TLS, links without it too, while it is being turned on
   SWITCHBOARD_CHECK_TOKENS true: links must show their pod's token (false)
   SWITCHBOARD_CHECK_SOURCE false: the token may come from another address than its pod's (true)
   SWITCHBOARD_TOKEN_FILE   this gateway's own token, for peers and operators

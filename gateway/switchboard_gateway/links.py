@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +16,10 @@ from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.serving import ReloadingContext
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.mixed_port import serve_mixed
 from switchboard_wire.names import LINK_SERVICE
 from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import SocketPeer, run_socket, serve_tcp
+from switchboard_wire.sockets import Accept, SocketPeer, run_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway.links")
@@ -35,11 +36,21 @@ LAST_WORD_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """What every link of a gateway is held to. name: this replica's. gatekeeper: None takes everybody at his word."""
+    """What every link of a gateway is held to. name: this replica's. gatekeeper: None takes everybody at his word.
+
+    plain_text: with `tls`, links without it are taken too.
+    """
 
     name: str = ""
     gatekeeper: Gate | None = None
     tls: ReloadingContext | None = None
+    plain_text: bool = False
+
+    def listen(self, host: str, port: int, accept: Accept) -> AbstractAsyncContextManager[int]:
+        """Listen while open; yields the port. Raises OSError when it is taken."""
+        if self.tls is not None and self.plain_text:
+            return serve_mixed(host, port, accept, self.tls.context)
+        return serve_tcp(host, port, accept, self.tls.context if self.tls is not None else None)
 
 
 class Link:
@@ -253,8 +264,7 @@ class LinkServer:
     async def serve(self, host: str, port: int) -> AsyncIterator[int]:
         """Listen while open, then end every link; yields the port. Raises OSError when it is taken."""
         try:
-            tls = self._rules.tls
-            async with serve_tcp(host, port, self._accept, tls.context if tls is not None else None) as bound:
+            async with self._rules.listen(host, port, self._accept) as bound:
                 yield bound
         finally:
             for task in self._tasks:

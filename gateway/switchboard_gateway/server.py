@@ -65,7 +65,8 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             return "the gateway stops" if stop.is_set() else inside.readiness()
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
-        rules = LinkRules(settings.instance, inside.gate, await enter(_tls(settings)))
+        links_tls = await enter(_tls(settings))
+        rules = LinkRules(settings.instance, inside.gate, links_tls, settings.identity.plain_text)
         await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
         limits = settings.grpc

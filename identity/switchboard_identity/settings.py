@@ -14,12 +14,14 @@ class IdentitySettings:
     """checks: whether streams must show a token. home: the namespace of the installation.
 
     tls_folder: tls.crt, tls.key and ca.crt; None: plain text, or, in an operator that keeps its own CA, from that.
+    plain_text: links without TLS are taken too, while an installation turns it on; their tokens are checked.
     token_path: of this process's own token. keys_path, issuer: a JWKS file, in place of the API server's keys.
     """
 
     checks: bool = False
     home: str = "switchboard-system"
     tls_folder: Path | None = None
+    plain_text: bool = False
     token_path: Path | None = None
     keys_path: Path | None = None
     issuer: str = ""
@@ -38,6 +40,7 @@ class IdentitySettings:
             checks=env.get(names.ENV_CHECK_TOKENS, "") == "true",
             home=env.get(names.ENV_POD_NAMESPACE) or "switchboard-system",
             tls_folder=_path(env, names.ENV_TLS_FOLDER),
+            plain_text=env.get(names.ENV_PLAIN_TEXT, "") == "accepted",
             token_path=_path(env, names.ENV_TOKEN_FILE),
             keys_path=_path(env, names.ENV_KEYS_FILE),
             issuer=env.get(names.ENV_ISSUER, ""),

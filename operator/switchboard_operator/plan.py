@@ -136,6 +136,7 @@ def _config_map(snapshot: NodeSnapshot, context: Context) -> Json:
     """
     node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
     wanted = build_assignments(node, snapshot.agents, snapshot.reserved, context.ca_bundle)
+    wanted.plain_text = context.around.plain_text
     current = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
     if held is not None and current is not None and is_same_work(current, wanted):
         return build_config_map(node, held.data[names.ASSIGNMENTS_FILE])

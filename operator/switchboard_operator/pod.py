@@ -35,12 +35,13 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the pods must know of the installation."""
+    """What the pods must know of the installation. plain_text: it turns TLS on, some gateways do not speak it yet."""
 
     gateways: str
     registries: str
     image_pull_policy: str
     tls: bool = False
+    plain_text: bool = False
 
 
 def build_template(node: str, spec: Mapping[str, Any], images: Images, around: Surroundings) -> Json:

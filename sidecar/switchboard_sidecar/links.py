@@ -93,13 +93,15 @@ class Links:
 
     async def connect(self, address: str) -> bool:
         """Hold one link until it breaks. True when the gateway had greeted."""
-        link = Link(self._owner, address, self.on_peers)
-        link.peer.send(pb.Frame(kind=pb.HELLO, hello=self._owner.hello()))
-        if self._goaway is not None:
-            link.peer.send(_goaway(self._goaway))
-        self._links[address] = link
+        link = self._begin(address, self._owner.hello())
         try:
-            await dial_tcp(address, names.LINK_SERVICE, link.peer, self._dialling.tls(names.LINKS_SERVICE))
+            try:
+                await dial_tcp(address, names.LINK_SERVICE, link.peer, self._dialling.tls(names.LINKS_SERVICE))
+            except ConnectionError:
+                if not self._dialling.may_be_plain():
+                    raise
+                link = self._begin_again(link)
+                await dial_tcp(address, names.LINK_SERVICE, link.peer)
             reason = await run_socket(link.peer, self._owner.load)
         except OSError as error:
             reason = str(error) or type(error).__name__
@@ -110,6 +112,22 @@ class Links:
             logging.INFO if link.greeted else logging.DEBUG, "link lost", extra={"address": address, "reason": reason}
         )
         return link.greeted
+
+    def _begin(self, address: str, hello: pb.Hello) -> Link:
+        link = Link(self._owner, address, self.on_peers)
+        link.peer.send(pb.Frame(kind=pb.HELLO, hello=hello))
+        if self._goaway is not None:
+            link.peer.send(_goaway(self._goaway))
+        self._links[address] = link
+        return link
+
+    def _begin_again(self, link: Link) -> Link:
+        """For a gateway that hung up on TLS, as one from before the installation turned it on: it gets no token."""
+        link.peer.end("the other end speaks no TLS")
+        log.warning("linking in plain text", extra={"address": link.address})
+        hello = self._owner.hello()
+        hello.token = ""
+        return self._begin(link.address, hello)
 
     def _usable(self) -> Iterator[Peer]:
         return (link.peer for link in self._links.values() if link.greeted and not link.leaving)

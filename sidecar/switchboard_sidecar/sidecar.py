@@ -53,7 +53,7 @@ class Sidecar:
         self.ops_port: int | None = None
         self.roster = Roster()
         self.deliverer = Deliverer(self.roster, clock)
-        self._dialling = Dialling(self._bundle if settings.tls else None, settings.token_path)
+        self._dialling = Dialling(self._bundle if settings.tls else None, settings.token_path, self._may_be_plain)
         self.links = Links(self, self._dialling)
         self.registry = Registry(self, rng, self._dialling)
         self.outbound = Outbound(self.deliverer, settings.namespace, self.links.choose)
@@ -223,6 +223,9 @@ class Sidecar:
             return self.settings.ca_path.read_bytes()
         assignments = self.roster.assignments
         return assignments.ca_bundle.encode("ascii", "replace") if assignments is not None else b""
+
+    def _may_be_plain(self) -> bool:
+        return self.roster.assignments is not None and self.roster.assignments.plain_text
 
     async def _watch_token(self) -> None:
         shown = self._dialling.token()

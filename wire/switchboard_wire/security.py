@@ -25,12 +25,19 @@ class Dialling:
     """How a sidecar or a gateway opens streams inside the installation. Without `bundle`: in plain text.
 
     bundle: the certificates to trust, as PEM, asked anew for every stream, so that a new CA counts at once; empty while
-    unknown. token_path: the projected token, which kubelet renews.
+    unknown. token_path: the projected token, which kubelet renews. may_be_plain: asked when the other end of a link
+    speaks no TLS, whether to go on without.
     """
 
-    def __init__(self, bundle: Callable[[], bytes] | None = None, token_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Callable[[], bytes] | None = None,
+        token_path: Path | None = None,
+        may_be_plain: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._bundle = bundle
         self._token_path = token_path
+        self.may_be_plain = may_be_plain
         self._context: tuple[bytes, ssl.SSLContext] | None = None
 
     def tls(self, service: str) -> DialTls | None:

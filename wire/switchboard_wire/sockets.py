@@ -215,6 +215,11 @@ def receive_batches(peer: Peer, buffer: bytes) -> int:
     return used
 
 
+def listener(accept: Accept) -> asyncio.Protocol:
+    """The answering end of one connection, for those who open the port themselves."""
+    return _Listener(accept)
+
+
 @dataclass(frozen=True, slots=True)
 class DialTls:
     """How a dialler checks who answers. name: what the certificate must be for, whatever address was dialled."""

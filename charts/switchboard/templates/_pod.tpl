@@ -165,6 +165,10 @@ volumeMounts:
   value: "true"
 - name: SWITCHBOARD_CHECK_SOURCE
   value: {{ .root.Values.tls.checkSourceAddress | quote }}
+{{- if .root.Values.tls.acceptPlainText }}
+- name: SWITCHBOARD_PLAIN_TEXT
+  value: accepted
+{{- end }}
 - name: SWITCHBOARD_TRUST_DOMAIN
   value: {{ .root.Values.tls.trustDomain | quote }}
 {{- if include "switchboard.mountsCertificate" . }}

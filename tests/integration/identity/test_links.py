@@ -5,11 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from identity_ends import running_sidecar
 from identity_fakes import NOW, TestCa, TokenOf, key_set, pod_slice
 from prometheus_client import CollectorRegistry
-from sidecar_ends import assignment, until, write_assignments
+from sidecar_ends import until
 
 from switchboard_gateway.core import Core
 from switchboard_gateway.links import LinkRules, LinkServer
@@ -19,7 +21,6 @@ from switchboard_identity.keys import KeyCache
 from switchboard_identity.membership import Membership, members_of
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.tokens import KeySet
-from switchboard_sidecar.settings import Settings
 from switchboard_sidecar.sidecar import Sidecar
 from switchboard_wire import names
 
@@ -35,6 +36,7 @@ class Port:
     folder: Path
     membership: Membership
     context: ReloadingContext
+    gate: Gatekeeper
     ca: TestCa
 
     @property
@@ -56,38 +58,17 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
     context = ReloadingContext(CertificateFolder(folder))
     server = LinkServer(core, LinkRules("gateway-1", gate, context))
     async with server.serve("127.0.0.1", 0) as bound:
-        yield Port(core, f"127.0.0.1:{bound}", folder, membership, context, ca)
+        yield Port(core, f"127.0.0.1:{bound}", folder, membership, context, gate, ca)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    port: Port, folder: Path, token: TokenOf, bundle: bytes | None = None, **changes: object
+    port: Port, folder: Path, token: TokenOf, bundle: bytes | None = None, **changes: Any
 ) -> AsyncIterator[Sidecar]:
-    """A sidecar of the pod that the token is for, in a folder of its own."""
-    folder.mkdir()
-    (folder / "token").write_text(token.sign())
-    given = (bundle if bundle is not None else port.ca.bundle).decode()
-    write_assignments(folder / "assignments.json", assignment(http={"port": 1}), ca_bundle=given)
-    settings = Settings(
-        namespace=token.namespace,
-        node=token.service_account,
-        instance=token.pod,
-        pod_uid=token.pod_uid,
-        socket_path=folder / "host.sock",
-        assignments_path=folder / "assignments.json",
-        token_path=folder / "token",
-        tls=True,
-        gateways=(port.address,),
-        ops_port=None,
-    )
-    sidecar = Sidecar(replace(settings, **changes))  # type: ignore[arg-type]
-    stop = asyncio.Event()
-    task = asyncio.create_task(sidecar.run(stop))
-    try:
+    """A sidecar of the pod that the token is for, linked to the port if it is let in."""
+    trusted = bundle if bundle is not None else port.ca.bundle
+    async with running_sidecar(folder, token, trusted, **({"gateways": (port.address,)} | changes)) as sidecar:
         yield sidecar
-    finally:
-        stop.set()
-        await task
 
 
 GOOD = TokenOf()
@@ -175,6 +156,64 @@ async def test_a_new_ca_serves_new_links_and_breaks_no_old_one(port: Port, tmp_p
             await until(lambda: second.links.live == 1)
             assert port.instances == {"writers-1": "writers", "readers-1": "readers"}
             assert link in port.core.table.instances.values()
+
+
+@contextlib.asynccontextmanager
+async def another_port(port: Port, rules: LinkRules) -> AsyncIterator[str]:
+    """One more port of the same gateway, by other rules; its address."""
+    async with LinkServer(port.core, rules).serve("127.0.0.1", 0) as bound:
+        yield f"127.0.0.1:{bound}"
+
+
+async def test_while_tls_is_turned_on_a_pod_without_it_is_let_in_by_its_token_alone(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = LinkRules("gateway-1", port.gate, port.context, plain_text=True)
+    async with another_port(port, rules) as address:
+        async with running(port, tmp_path / "a", GOOD, tls=False, gateways=(address,)) as former:
+            await until(lambda: former.links.live == 1)
+            second = replace(GOOD, pod="readers-1", pod_uid="uid-2", service_account="readers")
+            async with running(port, tmp_path / "b", second, gateways=(address,)) as new:
+                await until(lambda: new.links.live == 1)
+                assert port.instances == {"writers-1": "writers", "readers-1": "readers"}
+        await until(lambda: port.instances == {})
+        bad = replace(GOOD, audience=("vault",))
+        async with running(port, tmp_path / "c", bad, tls=False, gateways=(address,)) as stranger:
+            await until(lambda: any("Audience" in str(getattr(r, "why", "")) for r in caplog.records))
+            assert stranger.links.live == 0
+
+
+async def test_a_pod_links_without_tls_only_where_it_is_being_turned_on_and_shows_no_token_then(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "sidecar.links")
+    async with another_port(port, LinkRules("gateway-0")) as address:
+        async with running(port, tmp_path / "a", GOOD, gateways=(address,)) as sidecar:
+            await until(lambda: any(r.message == "link lost" for r in caplog.records))
+            assert (sidecar.links.live, port.instances) == (0, {})
+        async with running(port, tmp_path / "b", GOOD, plain_text=True, gateways=(address,)) as sidecar:
+            await until(lambda: sidecar.links.live == 1)
+            (instance,) = port.core.table.instances.values()
+            assert (instance.name, instance.principal) == ("writers-1", "")
+    async with (
+        another_port(port, LinkRules("gateway-0", port.gate)) as address,
+        running(port, tmp_path / "c", GOOD, plain_text=True, gateways=(address,)),
+    ):
+        await until(lambda: any("carries none" in str(getattr(r, "why", "")) for r in caplog.records))
+
+
+async def test_a_wrong_certificate_is_no_reason_to_go_on_without_tls(
+    port: Port, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "sidecar.links")
+    rules = LinkRules("gateway-1", port.gate, port.context, plain_text=True)
+    async with (
+        another_port(port, rules) as address,
+        running(port, tmp_path / "a", GOOD, bundle=TestCa("x").bundle, plain_text=True, gateways=(address,)),
+    ):
+        await until(lambda: any("CERTIFICATE_VERIFY_FAILED" in str(getattr(r, "reason", "")) for r in caplog.records))
+    assert port.instances == {}
+    assert not any(r.message == "linking in plain text" for r in caplog.records)
 
 
 async def test_plain_text_gets_nothing_from_the_port(port: Port) -> None:

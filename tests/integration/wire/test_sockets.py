@@ -1,14 +1,17 @@
 """Peers on real sockets, unix and TCP."""
 
 import asyncio
+import contextlib
+import ssl
 from pathlib import Path
 
 import pytest
 from certificates import Certificate, make_certificate
 
-from switchboard_wire import sockets
+from switchboard_wire import mixed_port, sockets
 from switchboard_wire.calls import IncomingCall, Payload, call_unary
 from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.mixed_port import serve_mixed
 from switchboard_wire.peer import Peer
 from switchboard_wire.sockets import DialTls, SocketPeer, dial_socket, dial_tcp, run_socket, serve_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -121,6 +124,47 @@ async def test_a_plain_dialler_gets_nothing_from_a_tls_port(certificate: Certifi
         await dial_tcp(f"127.0.0.1:{port}", "echo", peer)
         with pytest.raises(SwitchboardError):
             await call_unary(peer, pb.Open(), Payload(b"x"))
+
+
+async def call_at(address: str, tls: DialTls | None) -> bytes:
+    """What the port's echo answers to one call."""
+    peer = SocketPeer(Echo(), dialled=True)
+    await dial_tcp(address, "echo", peer, tls)
+    running = asyncio.ensure_future(run_socket(peer))
+    try:
+        return (await call_unary(peer, pb.Open(), Payload(b"x" * 300_000))).data
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_mixed_port_serves_tls_and_plain_text(certificate: Certificate) -> None:
+    tls = DialTls(certificate.client, certificate.name)
+    async with serve_mixed("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        address = f"127.0.0.1:{port}"
+        answers = await asyncio.gather(*(call_at(address, kind) for kind in (tls, None, tls, None)))
+    assert [len(answer) for answer in answers] == [300_000] * 4
+
+
+async def test_a_mixed_port_checks_names_as_any_other(certificate: Certificate) -> None:
+    async with serve_mixed("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await call_at(f"127.0.0.1:{port}", DialTls(certificate.client, "another.test"))
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01nonsense", b"switchboard/1 "])
+async def test_a_stranger_at_a_mixed_port_is_let_go(
+    said: bytes, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "PREFACE_WAIT_S", 0.2)
+    monkeypatch.setattr(mixed_port, "PREFACE_WAIT_S", 0.2)
+    async with serve_mixed("127.0.0.1", 0, accept_echo, certificate.server) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        async with asyncio.timeout(60):
+            with contextlib.suppress(ConnectionError):
+                assert b"switchboard" not in await reader.read()
+        writer.close()
 
 
 @pytest.mark.parametrize("said", [b"", b"switchboard/1 ec"])

@@ -223,6 +223,19 @@ def test_generations_grow_with_the_assignments_and_beyond_what_sidecars_have() -
     assert _generation(come_true(bound, plan_node(bound, reported))) == 42
 
 
+def test_tls_is_turned_on_with_its_bundle_before_the_pods_and_plain_text_ends_without_a_restart() -> None:
+    snapshot = settled(make_node())
+    turning = dataclasses.replace(AROUND, tls=True, plain_text=True)
+    context = dataclasses.replace(CONTEXT, around=turning, ca_bundle="-----BEGIN CERTIFICATE-----")
+    assert planned(snapshot, context) == ["apply ConfigMap", "apply Deployment"]
+    turned = come_true(snapshot, plan_node(snapshot, context))
+    assignments = read_assignments(turned.children[CONFIG_MAP])
+    assert assignments is not None
+    assert (assignments.ca_bundle, assignments.plain_text) == ("-----BEGIN CERTIFICATE-----", True)
+    done = dataclasses.replace(context, around=dataclasses.replace(turning, plain_text=False))
+    assert planned(turned, done) == ["apply ConfigMap"]
+
+
 def test_a_config_map_that_somebody_spoilt_is_written_anew() -> None:
     snapshot = settled(None, make_agent())
     spoilt = make_child(CONFIG_MAP, snapshot.node, "writers-assignments", data={"assignments.json": "no json"})

@@ -1034,6 +1034,7 @@ class Assignments(_message.Message):
     CA_BUNDLE_FIELD_NUMBER: _builtins.int
     DYNAMIC_FIELD_NUMBER: _builtins.int
     RESERVED_FIELD_NUMBER: _builtins.int
+    PLAIN_TEXT_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     concurrency: _builtins.int
     """messages in the host at once"""
@@ -1043,6 +1044,8 @@ class Assignments(_message.Message):
     """PEM, once the wire is TLS"""
     dynamic: _builtins.bool
     """registration: Dynamic"""
+    plain_text: _builtins.bool
+    """the installation turns TLS on: a gateway that does not speak it yet is dialled without"""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Assignment]: ...
     @_builtins.property
@@ -1060,10 +1063,11 @@ class Assignments(_message.Message):
         ca_bundle: _builtins.str = ...,
         dynamic: _builtins.bool = ...,
         reserved: _abc.Iterable[_builtins.str] | None = ...,
+        plain_text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ca_bundle", b"ca_bundle", "concurrency", b"concurrency", "drain_ms", b"drain_ms", "dynamic", b"dynamic", "generation", b"generation", "queue_length", b"queue_length", "reserved", b"reserved"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ca_bundle", b"ca_bundle", "concurrency", b"concurrency", "drain_ms", b"drain_ms", "dynamic", b"dynamic", "generation", b"generation", "plain_text", b"plain_text", "queue_length", b"queue_length", "reserved", b"reserved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
