@@ -27,6 +27,9 @@ class Message:
 
 def send_message(message: Message) -> int:
     """Send it and print the answer; returns the exit status."""
+    if message.agent.startswith("topic:"):
+        topic = message.agent.removeprefix("topic:") or "TOPIC"
+        return complain(f"{message.agent} has subscribers and not one answer: switchboard publish {topic} TEXT")
     try:
         payload = read_payload(message.text, message.as_json)
     except ValueError as error:
@@ -58,7 +61,10 @@ def explain(error: SwitchboardError, gateway: str) -> str:
     if isinstance(error, NodeUnavailable) and error.message.startswith(f"{gateway} cannot be reached"):
         if "it speaks" in error.message or "its certificate" in error.message:
             return str(error)
-        return f"{error}. `switchboard dev` runs one here; --gateway names another"
+        # gRPC tells which of its layers said so before it tells what was said
+        reason = error.message.rpartition(": ")[2]
+        text = f"NODE_UNAVAILABLE: {gateway} cannot be reached: {reason}"
+        return f"{text}. `switchboard dev` runs one here; --gateway names another"
     return str(error)
 
 

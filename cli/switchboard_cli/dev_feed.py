@@ -1,14 +1,20 @@
 """What the processes of `switchboard dev` log, as a person wants to read it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+import switchboard
+import switchboard_wire
+
 _DIM, _RED, _GREEN, _YELLOW = "bright_black", "red", "green", "yellow"
 
 
+# Frames of the SDK say nothing to those who use it
+OURS = tuple(Path(str(package.__file__)).parent for package in (switchboard, switchboard_wire))
 Record = dict[str, Any]
 
 
@@ -78,11 +84,22 @@ def _call(record: Record) -> str:
 
 
 def _trace(record: Record, folder: str) -> str:
-    """The trace, from the first frame of the user's code on."""
+    """The trace, from the first frame of the user's code on, and without our own frames below it."""
     lines = str(record.get("exception", "")).splitlines()
     first = next((number for number, line in enumerate(lines) if f'File "{folder}' in line), None)
     shown = lines[first:] if first is not None else lines[-1:]
-    return "".join(f"\n    {line}" for line in shown)
+    return "".join(f"\n    {line}" for line in _without_ours(shown))
+
+
+def _without_ours(lines: list[str]) -> Iterator[str]:
+    is_ours = False
+    for line in lines:
+        if line.startswith('  File "'):
+            is_ours = line.startswith(tuple(f'  File "{package}/' for package in OURS))
+        elif not line.startswith("    "):
+            is_ours = False
+        if not is_ours:
+            yield line
 
 
 def _plain(component: str, record: Record) -> str:

@@ -36,6 +36,13 @@ def test_bytes_that_are_no_json_are_refused() -> None:
             "--gateway names another",
             id="a gateway that is not there comes with the remedy",
         ),
+        pytest.param(
+            "localhost:7400 cannot be reached: failed to connect to all addresses; last error: UNKNOWN: "
+            "ipv4:127.0.0.1:7400: Failed to connect to remote host: Connection refused",
+            "NODE_UNAVAILABLE: localhost:7400 cannot be reached: Connection refused. `switchboard dev` runs one here; "
+            "--gateway names another",
+            id="what gRPC says of its layers is left out",
+        ),
         pytest.param("the link broke", "NODE_UNAVAILABLE: the link broke", id="an instance that is lost does not"),
     ],
 )
