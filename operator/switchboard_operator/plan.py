@@ -27,6 +27,7 @@ from switchboard_operator.shrink import Mark, plan_shrink
 from switchboard_operator.signals import Source
 from switchboard_operator.snapshot import NodeSnapshot
 from switchboard_wire import names
+from switchboard_wire.v1.frames_pb2 import Assignments
 
 Json = dict[str, Any]
 
@@ -66,6 +67,7 @@ class Context:
 
     reported_generation: the highest generation of assignments that any sidecar of the AgentNode has applied.
     may_roll: no other pool takes a new release of the operator right now.
+    may_assign: assignments that are there may be replaced by newer ones now.
     instances: those of the AgentNode. demand: the work that gateways have for it.
     is_patient: a shrink may wait until it is known, and marked, which pods go.
     source: where autoscalers read the work.
@@ -78,6 +80,7 @@ class Context:
     reported_generation: int = 0
     settled: Mapping[str, tuple[str, str]] | None = None
     may_roll: bool = True
+    may_assign: bool = True
     instances: tuple[Instance, ...] = ()
     demand: Demand = NOTHING
     is_patient: bool = True
@@ -123,6 +126,17 @@ def waits_to_roll(snapshot: NodeSnapshot, context: Context) -> bool:
     return next(chosen) != next(chosen)
 
 
+def waits_to_assign(snapshot: NodeSnapshot, context: Context) -> bool:
+    """Whether assignments are there in which the Agents must change, and they alone: the rest never waits."""
+    wanted, current = _wanted_assignments(snapshot, context), _current_assignments(snapshot)
+    if current is None or is_same_work(current, wanted):
+        return False
+    for part in ("agents", "reserved"):
+        wanted.ClearField(part)
+        current.ClearField(part)
+    return is_same_work(current, wanted)
+
+
 def next_generation(node: Resource, held: Resource | None, reported: int) -> int:
     """One above all that is known; the counter of a former AgentNode of the same name counts for nothing."""
     assignments = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
@@ -130,21 +144,30 @@ def next_generation(node: Resource, held: Resource | None, reported: int) -> int
 
 
 def _config_map(snapshot: NodeSnapshot, context: Context) -> Json:
-    """The assignments: as they are when they say what they should, else with the next generation.
+    """The assignments: as they are when they say what they should or may not change now, else with the next generation.
 
     The resourceVersion makes the API server refuse it when another leader has written meanwhile.
     """
     node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
-    wanted = build_assignments(node, snapshot.agents, snapshot.reserved, context.ca_bundle)
-    wanted.plain_text = context.around.plain_text
-    current = read_assignments(held) if held is not None and held.meta.owner_uid == node.meta.uid else None
-    if held is not None and current is not None and is_same_work(current, wanted):
+    wanted, current = _wanted_assignments(snapshot, context), _current_assignments(snapshot)
+    if held is not None and current is not None and (not context.may_assign or is_same_work(current, wanted)):
         return build_config_map(node, held.data[names.ASSIGNMENTS_FILE])
     wanted.generation = next_generation(node, held, context.reported_generation)
     manifest = build_config_map(node, write_assignments(wanted))
     if held is not None:
         manifest["metadata"]["resourceVersion"] = held.meta.resource_version
     return manifest
+
+
+def _wanted_assignments(snapshot: NodeSnapshot, context: Context) -> Assignments:
+    wanted = build_assignments(snapshot.node, snapshot.agents, snapshot.reserved, context.ca_bundle)
+    wanted.plain_text = context.around.plain_text
+    return wanted
+
+
+def _current_assignments(snapshot: NodeSnapshot) -> Assignments | None:
+    held = snapshot.children.get(CONFIG_MAP)
+    return read_assignments(held) if held is not None and held.meta.owner_uid == snapshot.node.meta.uid else None
 
 
 def _apply_if_needed(manifest: Json, snapshot: NodeSnapshot, settled: Mapping[str, tuple[str, str]]) -> Apply | None:

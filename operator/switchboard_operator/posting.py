@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 MAX_NOTE: Final = 1024
 # A condition that is False since then has never been anything else: status is first written at once
-BEGINNING_S: Final = 10.0
+BEGINNING_S: Final = 60.0
 # A False for these reasons is a beginning, or what the user asked for
 _WAITS: Final = frozenset({"Creating", "RollingOut", "NoReadyInstance", "InstancesNotReady"})
 _QUIET: Final = _WAITS | {"Complete", "Paused", "NotAccepted", "Unresolved"}
@@ -27,14 +27,19 @@ def is_news(before: Mapping[str, Any] | None, condition: Mapping[str, Any]) -> b
     if before is None:
         return trouble or (condition["type"] == "Ready" and condition["status"] == "True")
     if before["status"] != condition["status"]:
-        return True
+        # Progressing turns with every change of a pool, which the Deployment's own Events tell
+        return trouble or condition["type"] != "Progressing"
     return trouble and before.get("reason") != condition["reason"]
 
 
 def is_beginning(agent: Resource, before: Mapping[str, Any] | None, condition: Mapping[str, Any]) -> bool:
     """Whether an Agent is ready for the first time, as was to be expected: its condition says so, and of thousands that
     come at once nobody reads as many Events."""
-    if agent.kind != names.AGENT or before is None or (before["status"], condition["status"]) != ("False", "True"):
+    if agent.kind != names.AGENT or condition["status"] != "True" or condition["type"] != "Ready":
+        return False
+    if before is None:
+        return True
+    if before["status"] == "True":
         return False
     if before.get("reason") not in _WAITS:
         return False

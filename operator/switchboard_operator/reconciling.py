@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from switchboard_operator.checks import Fault, check_agent, check_node, is_leftover
@@ -12,8 +12,8 @@ from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.instances import Instance, instances_of, observe_instances
 from switchboard_operator.objects import DEPLOYMENT, Resource
-from switchboard_operator.pacing import Key, Pace, is_flip
-from switchboard_operator.plan import Apply, Context, plan_node, waits_to_roll
+from switchboard_operator.pacing import AssignmentPace, Key, Pace, change_of
+from switchboard_operator.plan import Apply, Context, plan_node, waits_to_assign, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_beginning, is_news
 from switchboard_operator.registry import Registry
@@ -67,6 +67,7 @@ class Reconciler:
     source: Source = Source.CUSTOM
     ca_bundle: Callable[[], str] = lambda: ""  # what sidecars are to trust
     _pace: Pace = field(default_factory=Pace)
+    _assignment_pace: AssignmentPace = field(default_factory=AssignmentPace)
     _rolling: tuple[str, str] | None = None
     _hosting: dict[Key, object] = field(default_factory=dict)
     _shrinking: dict[Key, float] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Reconciler:
             for agent in bound:
                 # One that may not be written yet need not be looked at: it would come back for each instance
                 agent_key = (names.AGENT, namespace, agent)
-                self.add(agent_key, max(0.0, self._pace.wait_s(agent_key, now, is_flip=True)))
+                self.add(agent_key, self._pace.earliest_s(agent_key, now))
         status = build_node_status(
             snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
         )
@@ -121,16 +122,27 @@ class Reconciler:
         context = Context(
             self.images,
             self.around,
-            self.registry.reported_generation((node.meta.namespace, node.meta.name)),
-            self.executor.settled(node),
-            self._may_roll(snapshot, demand),
-            instances,
-            demand,
-            self._is_patient(snapshot, demand, now),
-            self.source,
+            reported_generation=self.registry.reported_generation((node.meta.namespace, node.meta.name)),
+            settled=self.executor.settled(node),
+            may_roll=self._may_roll(snapshot, demand),
+            instances=instances,
+            demand=demand,
+            is_patient=self._is_patient(snapshot, demand, now),
+            source=self.source,
             ca_bundle=self.ca_bundle(),
         )
+        context = replace(context, may_assign=self._may_assign(snapshot, context, now))
         return await self.executor.run(plan_node(snapshot, context), node, now)
+
+    def _may_assign(self, snapshot: NodeSnapshot, context: Context, now: float) -> bool:
+        """Whether new assignments may be written now; if not, the AgentNode is looked at again when they may."""
+        if not waits_to_assign(snapshot, context):
+            return True
+        key = (names.AGENT_NODE, snapshot.node.meta.namespace, snapshot.node.meta.name)
+        wait = self._assignment_pace.wait_s(key, now)
+        if wait > 0:
+            self.add(key, wait)
+        return wait <= 0
 
     def _is_patient(self, snapshot: NodeSnapshot, demand: Demand, now: float) -> bool:
         """Whether a shrink may still wait; it is looked at again when that time is over."""
@@ -200,12 +212,13 @@ class Reconciler:
         )
 
     async def _tell(self, key: Key, held: Resource, status: dict[str, Any]) -> float | None:
-        """Write the status when it differs, the first time at once, then as often as the pace allows."""
+        """Write the status when it differs, as soon and as often as the pace allows."""
         patch = patch_of(held.status, status)
         if patch is None:
+            self._pace.is_told(key)
             return None
         now = asyncio.get_running_loop().time()
-        wait = self._pace.wait_s(key, now, is_flip=is_flip(held.status, status))
+        wait = self._pace.wait_s(key, change_of(held.status, status), now)
         if wait > 0:
             return wait
         self._pace.wrote(key, now)

@@ -16,6 +16,7 @@ import kopf
 
 from switchboard_operator import metrics
 from switchboard_operator.executing import Later
+from switchboard_operator.forgetting import NoEssence, NoProgress
 from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
 from switchboard_operator.objects import Resource, read_pod, read_resource
 from switchboard_operator.snapshot import Indexes
@@ -159,6 +160,9 @@ class Watches:
         settings.queueing.worker_limit = 500
         settings.queueing.idle_timeout = 0.05
         settings.posting.enabled = False
+        # Without handlers of changes nothing reads these, yet every event would be copied twice for them
+        settings.persistence.diffbase_storage = NoEssence()
+        settings.persistence.progress_storage = NoProgress()
         settings.process.ultimate_exiting_timeout = None
         return settings
 

@@ -212,6 +212,12 @@ def told(kind: str, status: str, reason: str) -> Json:
         pytest.param(told("Ready", "True", "Serving"), told("Ready", "False", "NoReadyInstance"), True, id="a flip"),
         pytest.param(told("Ready", "True", "X"), told("Ready", "True", "Y"), False, id="another good reason"),
         pytest.param(
+            told("Progressing", "True", "RollingOut"), told("Progressing", "False", "Complete"), False, id="an end"
+        ),
+        pytest.param(
+            told("Progressing", "True", "RollingOut"), told("Progressing", "False", "Stalled"), True, id="a stall"
+        ),
+        pytest.param(
             told("Accepted", "False", "NameConflict"),
             told("Accepted", "False", "InvalidSpec"),
             True,
@@ -240,7 +246,8 @@ def test_of_an_agent_s_first_readiness_no_event_tells(kind: str, reason: str, si
     made = Resource(kind, make_meta("a"), {}, {}, {})
     before = {"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": since}
     assert is_beginning(made, before, {"type": "Ready", "status": "True", "reason": "Serving"}) is beginning
-    assert not is_beginning(made, None, {"type": "Ready", "status": "True", "reason": "Serving"})
+    first = is_beginning(made, None, {"type": "Ready", "status": "True", "reason": "Serving"})
+    assert first is (kind == "Agent"), "its first status says that it is ready"
     assert not is_beginning(made, before, before)
 
 

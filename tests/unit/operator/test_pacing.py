@@ -1,40 +1,142 @@
-"""How often a status may be written, by a clock that the test moves."""
+"""How often a status and assignments may be written, by a clock that the test moves."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from switchboard_operator.pacing import AGENT_STATUS_S, AGENT_WRITES_PER_S, NODE_STATUS_S, Pace, is_flip
+from switchboard_operator.pacing import (
+    AGENT_COUNT_S,
+    AGENT_STATUS_S,
+    AGENT_WRITES_PER_S,
+    ASSIGNMENTS_AT_ONCE,
+    ASSIGNMENTS_PAUSE_S,
+    BEGINNING_S,
+    BEGINNINGS_PER_S,
+    LONGEST_ASSIGNMENTS_PAUSE_S,
+    LONGEST_BEGINNING_S,
+    NODE_STATUS_S,
+    AssignmentPace,
+    Change,
+    Pace,
+    change_of,
+)
 
 NODE, AGENT = ("AgentNode", "ns", "writers"), ("Agent", "ns", "summarizer")
+COUNT = Change(is_flip=False, is_beginning=False, is_final=False)
+FLIP = Change(is_flip=True, is_beginning=False, is_final=True)
+BEGINNING = Change(is_flip=True, is_beginning=True, is_final=False)
 
 
 @pytest.mark.parametrize(
-    ("key", "flip", "agents", "pause"),
+    ("key", "change", "agents", "pause"),
     [
-        pytest.param(NODE, True, 1, NODE_STATUS_S, id="an AgentNode"),
-        pytest.param(NODE, False, 10000, NODE_STATUS_S, id="an AgentNode among many Agents"),
-        pytest.param(AGENT, False, 1, AGENT_STATUS_S, id="an Agent"),
-        pytest.param(AGENT, False, 10000, 10000 / AGENT_WRITES_PER_S, id="a count of one Agent among many"),
-        pytest.param(AGENT, True, 10000, AGENT_STATUS_S, id="a flip of one Agent among many"),
+        pytest.param(NODE, FLIP, 1, NODE_STATUS_S, id="an AgentNode"),
+        pytest.param(NODE, COUNT, 10000, NODE_STATUS_S, id="an AgentNode among many Agents"),
+        pytest.param(AGENT, COUNT, 1, AGENT_STATUS_S, id="an Agent"),
+        pytest.param(AGENT, COUNT, 10000, 10000 / AGENT_WRITES_PER_S, id="a count of one Agent among many"),
+        pytest.param(AGENT, FLIP, 10000, AGENT_STATUS_S, id="a flip of one Agent among many"),
     ],
 )
-def test_the_second_write_waits(key: tuple[str, str, str], flip: bool, agents: int, pause: float) -> None:
+def test_the_second_write_waits(key: tuple[str, str, str], change: Change, agents: int, pause: float) -> None:
     pace = Pace()
-    assert pace.wait_s(key, 100.0, is_flip=flip) <= 0, "the first comes at once"
     for number in range(agents - 1):
         pace.wrote(("Agent", "ns", f"other-{number}"), 0.0)
     pace.wrote(key, 100.0)
-    assert pace.wait_s(key, 101.0, is_flip=flip) == pytest.approx(pause - 1.0, rel=0.01)
-    assert pace.wait_s(key, 100.0 + pause, is_flip=flip) <= 0
+    assert pace.wait_s(key, change, 100.0) == pytest.approx(pause, rel=0.01)
+    assert pace.wait_s(key, change, 100.0 + pause) <= 0
     pace.forget(key)
-    assert pace.wait_s(key, 101.0, is_flip=flip) <= 0, "another object of the name is new"
+    assert pace.wait_s(key, FLIP, 101.0) <= 0, "another object of the name is new"
 
 
-def test_a_flip_is_another_status_or_reason() -> None:
-    def told(status: str, reason: str, message: str) -> dict[str, object]:
-        return {"conditions": [{"type": "Ready", "status": status, "reason": reason, "message": message}]}
+def test_a_flip_that_nothing_follows_is_told_at_once() -> None:
+    assert Pace().wait_s(AGENT, FLIP, 100.0) <= 0
+    assert Pace().wait_s(AGENT, replace(FLIP, is_beginning=True), 100.0) <= 0, "the first time as well"
+    assert Pace().wait_s(AGENT, replace(FLIP, is_final=False), 100.0) == BEGINNING_S
 
-    before = told("True", "Serving", "on 1 of 2")
-    assert not is_flip(before, told("True", "Serving", "on 2 of 2") | {"instances": 2})
-    assert is_flip(before, told("False", "Serving", "on 1 of 2"))
-    assert is_flip(before, told("True", "ScaledToZero", "on 1 of 2"))
-    assert is_flip({}, before)
+
+def test_a_count_waits_for_the_next_since_it_was_first_seen() -> None:
+    pace = Pace()
+    assert pace.wait_s(AGENT, COUNT, 100.0) == AGENT_COUNT_S
+    assert pace.wait_s(AGENT, COUNT, 101.0) == AGENT_COUNT_S - 1.0
+    pace.is_told(AGENT)
+    assert pace.wait_s(AGENT, COUNT, 200.0) == AGENT_COUNT_S, "it had gone back in between"
+
+
+@pytest.mark.parametrize(
+    ("objects", "waits"),
+    [
+        pytest.param(1, BEGINNING_S, id="one"),
+        pytest.param(500, 500 / BEGINNINGS_PER_S, id="some hundred wait longer"),
+        pytest.param(10000, LONGEST_BEGINNING_S, id="nobody waits for ever"),
+    ],
+)
+def test_what_begins_waits_to_be_ready_with_the_same_write(objects: int, waits: float) -> None:
+    pace = Pace()
+    for number in range(objects - 1):
+        pace.wait_s(("Agent", "ns", f"other-{number}"), BEGINNING, 100.0)
+    assert pace.wait_s(AGENT, BEGINNING, 100.0) == pytest.approx(waits)
+    assert pace.earliest_s(AGENT, 100.0) == 0, "it is looked at when it may have become ready"
+
+
+def test_an_object_is_not_looked_at_before_anything_could_be_written() -> None:
+    pace = Pace()
+    pace.wrote(AGENT, 100.0)
+    assert pace.earliest_s(AGENT, 101.0) == AGENT_STATUS_S - 1.0
+
+
+def told(status: str, reason: str, kind: str = "Ready", **more: Any) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status, "reason": reason, "message": "words"}], **more}
+
+
+SERVING = told("True", "Serving", readyInstances=2, instances=2)
+WAITING = told("False", "NoReadyInstance", readyInstances=0, instances=2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "change"),
+    [
+        pytest.param(SERVING, SERVING | {"instances": 3}, COUNT, id="a count"),
+        pytest.param(SERVING, WAITING, FLIP, id="readiness lost"),
+        pytest.param(WAITING, SERVING, FLIP, id="ready on all instances"),
+        pytest.param(WAITING, SERVING | {"instances": 9}, replace(FLIP, is_final=False), id="ready on the first ones"),
+        pytest.param({}, WAITING, BEGINNING, id="a beginning"),
+        pytest.param({}, SERVING, replace(BEGINNING, is_final=True), id="ready from the start"),
+        pytest.param({}, told("False", "InvalidTemplate", "Accepted"), replace(BEGINNING, is_final=True), id="refused"),
+        pytest.param(WAITING, told("False", "HandlerFailed"), FLIP, id="a handler that fails"),
+        pytest.param(SERVING, told("True", "ScaledToZero", readyInstances=0, instances=0), FLIP, id="another reason"),
+        pytest.param(
+            {},
+            told("True", "InstancesReady", replicas=2, counts={"up": 1}),
+            BEGINNING,
+            id="pods that are not heard yet",
+        ),
+    ],
+)
+def test_what_a_change_is(before: dict[str, Any], after: dict[str, Any], change: Change) -> None:
+    assert change_of(before, after) == change
+
+
+def pool(number: int) -> tuple[str, str, str]:
+    return ("AgentNode", "ns", f"pool-{number}")
+
+
+def test_assignments_that_come_one_by_one_never_wait() -> None:
+    pace = AssignmentPace()
+    assert [pace.wait_s(NODE, 0.15 * number) for number in range(200)] == [0.0] * 200
+
+
+def test_of_assignments_that_come_by_the_hundred_each_agentnode_takes_many_together() -> None:
+    pace, writes = AssignmentPace(), dict.fromkeys(range(100), 0)
+    for step in range(1000):  # an Agent every 10 ms, for 100 AgentNodes in turn
+        writes[step % 100] += pace.wait_s(pool(step % 100), 100.0 + step / 100) <= 0
+    assert min(writes.values()) >= 2
+    assert sum(writes.values()) < 500
+    assert pace.wait_s(pool(0), 110.0) <= LONGEST_ASSIGNMENTS_PAUSE_S
+
+
+def test_a_single_agentnode_without_a_place_waits_for_its_own_pause_alone() -> None:
+    pace = AssignmentPace()
+    assert [pace.wait_s(NODE, 100.0) for _ in range(int(ASSIGNMENTS_AT_ONCE))] == [0.0] * int(ASSIGNMENTS_AT_ONCE)
+    assert pace.wait_s(NODE, 100.01) == pytest.approx(ASSIGNMENTS_PAUSE_S - 0.01)
+    assert pace.wait_s(pool(1), 100.01) == 0, "one that has not written lately"

@@ -20,7 +20,7 @@ from operator_objects import (
 
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.objects import AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
-from switchboard_operator.plan import Action, Apply, Context, Remove, Scale, plan_node, waits_to_roll
+from switchboard_operator.plan import Action, Apply, Context, Remove, Scale, plan_node, waits_to_assign, waits_to_roll
 from switchboard_operator.pod import Images
 from switchboard_operator.shrink import Mark
 from switchboard_operator.snapshot import NodeSnapshot
@@ -234,6 +234,18 @@ def test_tls_is_turned_on_with_its_bundle_before_the_pods_and_plain_text_ends_wi
     assert (assignments.ca_bundle, assignments.plain_text) == ("-----BEGIN CERTIFICATE-----", True)
     done = dataclasses.replace(context, around=dataclasses.replace(turning, plain_text=False))
     assert planned(turned, done) == ["apply ConfigMap"]
+
+
+def test_assignments_that_must_wait_stay_as_they_are_and_nothing_else_waits() -> None:
+    snapshot = settled()
+    bound = with_spec(dataclasses.replace(snapshot, agents=(make_agent(),)), replicas=7)
+    assert waits_to_assign(bound, CONTEXT)
+    assert planned(bound, dataclasses.replace(CONTEXT, may_assign=False)) == ["apply Deployment"]
+    assert planned(bound) == ["apply ConfigMap", "apply Deployment"]
+    assert not waits_to_assign(snapshot, CONTEXT), "they say what they should"
+    trusting = dataclasses.replace(CONTEXT, ca_bundle="-----BEGIN CERTIFICATE-----")
+    assert not waits_to_assign(bound, trusting), "what pods are to trust is there before they need it"
+    assert not waits_to_assign(make_snapshot(), CONTEXT), "the first ones never wait"
 
 
 def test_a_config_map_that_somebody_spoilt_is_written_anew() -> None:
