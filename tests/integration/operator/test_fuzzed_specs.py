@@ -13,6 +13,7 @@ from operator_process import OperatorProcess, StartOperator, agent_node, eventua
 from switchboard_kube import AGENT_NODES, AGENTS, DEPLOYMENTS, ApiError, Kube, Resource
 
 pytestmark = pytest.mark.integration
+RESOURCE_QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 # So many at once; then they go, because ten thousand children would measure the API server
 BATCH = 100
 ERRORS = re.compile(r'^switchboard_operator_reconciles_total\{[^}]*outcome="error"[^}]*\} (\S+)', re.MULTILINE)
@@ -23,6 +24,7 @@ Manifest = dict[str, Any]
 async def test_no_spec_that_the_api_server_takes_fails_a_reconcile(
     count: int, kube: Kube, namespace: str, start_operator: StartOperator
 ) -> None:
+    await forbid_pods(kube, namespace)
     operator = start_operator()
     taken = 0
     drawn = await asyncio.to_thread(draw, count)
@@ -39,6 +41,18 @@ async def test_no_spec_that_the_api_server_takes_fails_a_reconcile(
     await eventually(lambda: kube.get(DEPLOYMENTS, "ordinary", namespace), what="work after all of it")
     assert await asyncio.to_thread(failed_reconciles, operator) == 0
     assert "Traceback" not in operator.log()
+
+
+async def forbid_pods(kube: Kube, namespace: str) -> None:
+    """Specs ask for thousands, which would measure the controllers of Kubernetes alone."""
+    quota = {"metadata": {"name": "no-pods", "namespace": namespace}, "spec": {"hard": {"pods": "0"}}}
+    await kube.create(RESOURCE_QUOTAS, quota)
+    told = {"pods": "0"}
+    await eventually(
+        lambda: kube.get(RESOURCE_QUOTAS, "no-pods", namespace),
+        lambda held: (held.get("status") or {}).get("hard") == told,
+        "the quota",
+    )
 
 
 def draw(count: int) -> list[tuple[Resource, Manifest]]:
