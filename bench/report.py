@@ -122,9 +122,14 @@ def publish(name: str, rows: Sequence[Row], machine: Machine) -> None:
 
 def publish_table(name: str, rows: Sequence[Row], table: str, machine: Machine) -> None:
     """The same with a table of one's own."""
+    publish_figures(name, to_json(rows), table, machine)
+
+
+def publish_figures(name: str, figures: str, table: str, machine: Machine) -> None:
+    """The same with figures of one's own, as JSON."""
     print(f"\n{table}\n", flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / f"{name}.json").write_text(to_json(rows))
+    (OUT / f"{name}.json").write_text(figures)
     (OUT / f"{name}.md").write_text(f"{table}\n\n{machine.conditions()}\n")
 
 

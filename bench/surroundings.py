@@ -49,6 +49,16 @@ class Plane:
     kubeconfig: Path
     folder: Path
 
+    def cpu_s(self) -> float:
+        """Processor seconds of the programs that run in the folder: API server, etcd, controllers, kwok."""
+        total, folder = 0.0, str(self.folder / "plane").encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes()
+                if folder in words and not words.startswith(sys.executable.encode()):
+                    total += usage_of(int(process.name)).cpu_s
+        return total
+
     def environment(self, **more: str) -> dict[str, str]:
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HTTPS_PROXY": "", **more}
 
@@ -153,6 +163,8 @@ async def operator(plane: Plane, namespace: str) -> AsyncIterator[Operator]:
         names.ENV_LOG_LEVEL: "WARNING",
         names.ENV_LOG_FORMAT: "text",
         "SWITCHBOARD_REGISTRY_PORT": str(registry),
+        names.ENV_TLS: "",  # the fake sidecars are one process, whose handshakes would be what is measured
+        names.ENV_CHECK_TOKENS: "",
     }
     with plane.process("operator", (sys.executable, "-m", "switchboard_operator"), environment) as process:
         started = Operator(process.pid, f"127.0.0.1:{registry}", ops)
@@ -164,25 +176,29 @@ async def operator(plane: Plane, namespace: str) -> AsyncIterator[Operator]:
 class Spoken:
     """What the fake sidecars last said of themselves."""
 
+    pid: int
     instances: int = 0
     agents: int = 0
     beats: int = 0
+
+    def cpu_s(self) -> float:
+        return usage_of(self.pid).cpu_s
 
 
 @contextlib.asynccontextmanager
 async def fake_sidecars(plane: Plane, namespace: str, address: str, all_but: str) -> AsyncIterator[Spoken]:
     """Sidecars for every pod that is ready, but for one pool's."""
     command = (sys.executable, "-m", "bench.fake_sidecars", namespace, address, "--all-but", all_but)
-    spoken = Spoken()
 
-    def listen(stream: IO[bytes]) -> None:
+    def listen(stream: IO[bytes], spoken: Spoken) -> None:
         for line in stream:
             said: dict[str, Any] = json.loads(line)
             spoken.instances, spoken.agents, spoken.beats = said["instances"], said["agents"], said["beats"]
 
     with plane.process("sidecars", command, {}, subprocess.PIPE) as process:
         assert process.stdout is not None
-        hearing = asyncio.create_task(asyncio.to_thread(listen, process.stdout))
+        spoken = Spoken(process.pid)
+        hearing = asyncio.create_task(asyncio.to_thread(listen, process.stdout, spoken))
         yield spoken
         process.terminate()
         await hearing

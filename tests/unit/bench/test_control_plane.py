@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.control_plane import QUICK, judge
+from bench.control_plane_table import judge, render
 from bench.convergence import percentile
 from bench.fleet import Fleet, fake_nodes, write_lists
 from switchboard.resources import Agent, AgentNode
@@ -54,11 +54,34 @@ def test_percentiles(percent: int, value: int) -> None:
 
 
 def figures(**changed: Any) -> dict[str, Any]:
+    fleet = {
+        "agents": 1000,
+        "pods": 1000,
+        "applied_s": 20.0,
+        "ready_s": 25.0,
+        "ready_everywhere_s": 27.0,
+        "plane_cpu_s": 30.0,
+        "operator_ready_cpu_s": 15.0,
+        "operator_rss_mib": 130.0,
+        "operator_peak_mib": 140.0,
+        "sidecars_cpu_s": 4.0,
+        "reconciles": 3000.0,
+        "writes_per_agent": 3.0,
+        "writes_per_s": 110.0,
+        "writes_by": {"status Agent": 2000.0, "apply ConfigMap": 1000.0},
+    }
     found: dict[str, Any] = {
-        "plain": {"ready_s": 20.0},
-        "ours": {"ready_s": 25.0, "writes_per_agent": 3.0},
-        "steady": {"writes_per_s": 0.6, "instances": 1000},
-        "warm": {"p99_ms": 120.0},
+        "plain": {"applied_s": 18.0, "ready_s": 20.0, "plane_cpu_s": 30.0},
+        "ours": fleet,
+        "steady": {
+            "writes_per_s": 0.6,
+            "instances": 1000,
+            "heartbeats_per_s": 500.0,
+            "operator_cpu_share": 0.2,
+            "operator_rss_mib": 130.0,
+        },
+        "edits": {"edits": 100, "p50_ms": 40.0, "p99_ms": 90.0},
+        "warm": {"agents": 100, "p50_ms": 30.0, "p99_ms": 120.0},
     }
     return {name: held | changed.get(name, {}) for name, held in found.items()}
 
@@ -75,4 +98,20 @@ def figures(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_each_target_is_judged(changed: dict[str, Any], missed: int) -> None:
-    assert sum(not met for *_, met in judge(QUICK, figures(**changed))) == missed
+    assert sum(not met for *_, met in judge(figures(**changed))) == missed
+
+
+def test_the_table_tells_ratios_to_the_plain_apply_of_the_same_run() -> None:
+    page = render(figures())
+    assert "| the same beside plain apply | 1.25 × 20.0 s | ≤ 1.5 × | yes |" in page
+    ours = next(line for line in page.splitlines() if line.startswith("| operator, 1,000 Agents"))
+    assert ours.split(" | ")[1:7] == ["20.0", "25.0", "1.25", "45.0", "1.50", "15.0"]
+    assert "status Agent 2.00, apply ConfigMap 1.00" in page
+    assert {line.count("|") for line in page.splitlines() if line.startswith(("| operator,", "| fleet"))} == {15}
+
+
+def test_a_large_fleet_stands_in_the_same_tables() -> None:
+    found = figures()
+    page = render(found | {"plain large": found["plain"], "ours large": found["ours"], "steady large": found["steady"]})
+    assert page.count("| operator, ") == 2
+    assert "| all fleets | 1,000 |" in page
