@@ -1,5 +1,6 @@
 """The commands. Each does its work in a module of its own, imported when it runs, so that --help is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -214,6 +215,8 @@ def _call_options(timeout: float | None, namespace: str) -> "CallOptions":
 
 def main() -> None:
     """Entry point of `switchboard` and, by its name, of `kubectl switchboard`."""
+    # gRPC's core writes lines of its own about each try that failed; what is wrong is told in one
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     name = Path(sys.argv[0]).name
     cli(prog_name="kubectl switchboard" if name.startswith("kubectl-") else "switchboard")
 
