@@ -7,10 +7,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol
 
 from switchboard_gateway.asking import AskRegistry, nobody_to_ask
 from switchboard_gateway.attached import Attached
+from switchboard_gateway.clients import CallTaker, attach_local
 from switchboard_gateway.cold_starts import ColdStarts
 from switchboard_gateway.directory import Directory, build_directory
 from switchboard_gateway.fan_out import FanOut
@@ -32,7 +32,7 @@ from switchboard_routing.breaker import State
 from switchboard_routing.policy import AgentPolicy
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
-from switchboard_wire.peer import LocalPeer, Peer, local_pair
+from switchboard_wire.peer import LocalPeer, Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway")
@@ -41,14 +41,6 @@ log = logging.getLogger("switchboard.gateway")
 MAX_OPEN_CALLS = 10_000
 MAX_HELD_CALLS = 10_000
 MAX_HELD_BYTES = 64 * 1024 * 1024
-
-
-class CallTaker(Protocol):
-    """Who takes a client's calls: the core, or an entrance before it that asks who may."""
-
-    def open_call(self, peer: Peer, frame: pb.Frame, namespace: str) -> None:
-        """Take a call, or close it with an error. namespace: of targets that name none."""
-        ...
 
 
 class Core:
@@ -99,8 +91,7 @@ class Core:
 
     def attach_local(self, label: str, entrance: CallTaker | None = None) -> LocalPeer:
         """A peer for a transport in this process: open calls on it, as a client would on its session."""
-        near, _ = local_pair(_Silent(), Client(self, self.namespace, entrance), label)
-        return near
+        return attach_local(entrance or self, self.namespace, label)
 
     def open_call(self, peer: Peer, frame: pb.Frame, namespace: str, allowed: Allowed = None) -> None:
         """Take a call from a client in `namespace`: route it to an Agent that is allowed, or close it with an error."""
@@ -238,7 +229,7 @@ class Core:
             seen = announced_policies(i for i in self.table.instances.values() if not i.is_attached)
             policies += [policy for policy in seen if (policy.namespace, policy.name) not in known]
             # Agents that were here before keep their place while their host restarts, so that calls are held
-            here = known | _names(seen)
+            here = {(policy.namespace, policy.name) for policy in policies}
             before = [p for p in self.table.declared.policies() if p.nodes != ATTACHED]
             policies += [p for p in before if (p.namespace, p.name) not in here]
         policies += self.attached.policies(policies)
@@ -305,46 +296,3 @@ class Core:
     @property
     def directory(self) -> Directory:
         return self.table.declared
-
-
-def _names(policies: Iterable[AgentPolicy]) -> set[tuple[str, str]]:
-    return {(policy.namespace, policy.name) for policy in policies}
-
-
-class Client:
-    """The events of one client's peer: a shell of this process, which signs its calls itself.
-
-    namespace: where its targets are when they do not say. entrance: where tokens are asked for, who takes its calls.
-    """
-
-    __slots__ = ("_calls", "_namespace")
-
-    def __init__(self, core: Core, namespace: str, entrance: CallTaker | None = None) -> None:
-        self._calls: CallTaker = entrance or core
-        self._namespace = namespace
-
-    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
-        opened = frame.open
-        opened.ClearField("source")  # a client is nobody's agent, whatever it says
-        if opened.chain:
-            opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
-        self._calls.open_call(peer, frame, self._namespace)
-
-    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
-        """A client has nothing to announce: HELLO and PING ask for nothing."""
-
-    def on_lost(self, peer: Peer) -> None:
-        """Its calls were cancelled one by one."""
-
-
-class _Silent:
-    """The near end of a local pair: the gateway opens no calls on it."""
-
-    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
-        peer.send(close_with(frame.call, ErrorValue(pb.ROUTING_ERROR, "this client hosts no agents")))
-
-    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
-        pass
-
-    def on_lost(self, peer: Peer) -> None:
-        pass

@@ -16,7 +16,8 @@ from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
-    from switchboard_gateway.core import CallTaker, Core
+    from switchboard_gateway.clients import CallTaker
+    from switchboard_gateway.core import Core
 
 log = logging.getLogger("switchboard.gateway.sessions")
 

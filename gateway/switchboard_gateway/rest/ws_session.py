@@ -9,7 +9,8 @@ from typing import Any, Final
 from aiohttp import ClientError, WSMsgType, web
 
 from switchboard_gateway.access.entrance import Entrance
-from switchboard_gateway.core import Client, Core
+from switchboard_gateway.clients import Client
+from switchboard_gateway.core import Core
 from switchboard_gateway.rest import ws_write
 from switchboard_gateway.rest.bodies import Share
 from switchboard_gateway.rest.limits import SocketLimits
@@ -87,7 +88,7 @@ class SocketSession:
         loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[tuple[int, str]] = loop.create_future()
         self._ageing: asyncio.TimerHandle | None = None
-        self._near, self._far = local_pair(self, Client(core, core.namespace, entrance), "WebSocket")
+        self._near, self._far = local_pair(self, Client(entrance or core, core.namespace), "WebSocket")
 
     async def run(self) -> None:
         """Serve until either end closes."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 from prometheus_client import CollectorRegistry
 
-from switchboard_gateway.core import Client, Core
+from switchboard_gateway.clients import Client
+from switchboard_gateway.core import Core
 from switchboard_gateway.links import Link
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_routing.policy import AgentPolicy, BreakerPolicy, HedgingPolicy, KeyAffinity, RetryPolicy, Strategy
