@@ -6,6 +6,7 @@ what the cluster says of the test's namespace and of the release.
 
 import contextlib
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -159,5 +160,9 @@ def look_around(kubectl: Kubectl, namespace: str) -> Iterator[tuple[str, str]]:
         "the release": ("get", "pods", "-n", SYSTEM, "-o", "wide"),
     }
     for title, words in commands.items():
-        done = kubectl.try_run(*words)
+        try:
+            done = kubectl.try_run(*words)
+        except subprocess.TimeoutExpired:  # what failed the test may have stopped the API server too
+            yield title, "kubectl got no answer"
+            continue
         yield title, "\n".join((done.stdout or done.stderr).splitlines()[-60:])

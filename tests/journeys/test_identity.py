@@ -3,9 +3,7 @@
 import base64
 import json
 
-import pytest
 from journey import Journey, require_no_failure
-from live.kubectl import Kubectl
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
 from live.waiting import wait_until
@@ -47,16 +45,6 @@ asyncio.run(speak(None, trust.token(), "plain"))
 asyncio.run(speak(trust.tls("switchboard-links"), "", "tokenless"))
 asyncio.run(speak(trust.tls("switchboard-links"), trust.token(), "stranger"))
 """
-
-
-@pytest.fixture(autouse=True)
-def _needs_tls(kubectl: Kubectl, release: str) -> None:
-    if kubectl.find(release, "secrets", "switchboard-gateway-tls") is None or not _is_on(kubectl, release):
-        pytest.skip("the release has tls.enabled=false")
-
-
-def _is_on(kubectl: Kubectl, release: str) -> bool:
-    return "SWITCHBOARD_TLS_FOLDER" in kubectl("get", "deployment/switchboard-gateway", "-n", release, "-o", "yaml")
 
 
 def bundle_of(journey: Journey, node: str) -> str:
@@ -102,7 +90,7 @@ def test_a_stranger_gets_nothing_in_plain_text_without_a_token_or_with_its_own(j
     assert heard["plain"] in ("[]", "['ConnectionResetError']")
     assert "refused: a token is asked for here" in heard["tokenless"]
     assert "is in no EndpointSlice of an AgentNode" in heard["stranger"]
-    assert "HELLO" not in "".join(heard.values())
+    assert "'HELLO" not in "".join(heard.values()), "a gateway greeted it"
     assert journey.ask("echo", "still here") == "still here"
 
 
@@ -119,9 +107,11 @@ def test_a_new_ca_takes_over_under_load_without_a_failed_message(journey: Journe
             wait_until(lambda: bundle_of(journey, "echo") != before, "both CAs in the bundle", 120)
             signed = certificate(journey)
             wait_until(lambda: certificate(journey) != signed, "a certificate of the new CA", 180)
-            [first, _] = sorted(journey.pod_names("echo"))
-            journey.kube("delete", "pod", first, "--wait=false")
-            wait_until(lambda: len(tally.by_instance) == 3, "answers of a pod that was born after it", 180)
+            former = sorted(journey.pod_names("echo"))
+            for name in former:  # both: a caller is answered by the pods of its zone
+                journey.kube("delete", "pod", name, "--wait=false")
+                journey.await_pods("echo", 2)
+            wait_until(lambda: set(tally.by_instance) - set(former), "answers of pods that were born after it", 60)
             tally.wait_for(100)
         require_no_failure(tally)
     finally:

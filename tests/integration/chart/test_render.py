@@ -161,7 +161,6 @@ def selector_of(item: Manifest) -> dict[str, str]:
     return found
 
 
-TLS = {"enabled": True}
 CHECKS = {
     names.ENV_POD_NAMESPACE: "metadata.namespace",
     names.ENV_CHECK_TOKENS: "true",
@@ -171,9 +170,7 @@ CHECKS = {
 
 
 def test_the_operator_s_environment(render: Render) -> None:
-    manifests = render(
-        tls=TLS, watchNamespaces=["a", "b"], log={"level": "debug", "format": "text"}, image={"tag": "7"}
-    )
+    manifests = render(watchNamespaces=["a", "b"], log={"level": "debug", "format": "text"}, image={"tag": "7"})
     assert environment(manifests, OPERATOR) == {
         names.ENV_NAMESPACE: "metadata.namespace",
         names.ENV_INSTANCE: "metadata.name",
@@ -195,7 +192,7 @@ def test_the_operator_s_environment(render: Render) -> None:
 
 
 def test_the_gateway_s_environment(render: Render) -> None:
-    manifests = render(tls=TLS, gateway={"extraEnv": [{"name": "MINE", "value": "1"}]})
+    manifests = render(gateway={"extraEnv": [{"name": "MINE", "value": "1"}]})
     assert environment(manifests, GATEWAY) == {
         names.ENV_NAMESPACE: "default",
         names.ENV_INSTANCE: "metadata.name",
@@ -264,18 +261,25 @@ def test_the_test_shows_a_token_and_trusts_the_gateway_where_that_is_asked_for(r
 
 
 def test_without_tls_nothing_of_it_is_there(render: Render) -> None:
-    manifests = render(metricsApi={"custom": "Never"})
+    manifests = render(tls={"enabled": False}, metricsApi={"custom": "Never"})
     for deployment in (OPERATOR, GATEWAY):
         assert {name for name in environment(manifests, deployment) if "TLS" in name or "CHECK" in name} == set()
         assert [volume["name"] for volume in dict(pods(manifests))[deployment]["volumes"]] == ["tmp"]
     assert not [key for key in granted(manifests, "Role", f"{OPERATOR}-own") if "secrets" in key[1]]
 
 
+def test_plain_text_is_accepted_beside_tls_only_when_asked_for(render: Render) -> None:
+    for deployment in (OPERATOR, GATEWAY):
+        assert names.ENV_PLAIN_TEXT not in environment(render(), deployment)
+        turning = environment(render(tls={"acceptPlainText": True}), deployment)
+        assert (turning[names.ENV_PLAIN_TEXT], turning[names.ENV_CHECK_TOKENS]) == ("accepted", "true")
+    off = render(tls={"enabled": False, "acceptPlainText": True})
+    assert names.ENV_PLAIN_TEXT not in environment(off, GATEWAY)
+
+
 def test_cert_manager_signs_in_the_operator_s_place(render: Render) -> None:
     issuer = {"name": "ca", "kind": "ClusterIssuer"}
-    manifests = render(
-        tls=TLS | {"certManager": {"enabled": True, "issuerRef": issuer}}, metricsApi={"custom": "Never"}
-    )
+    manifests = render(tls={"certManager": {"enabled": True, "issuerRef": issuer}}, metricsApi={"custom": "Never"})
     for component, service in ((OPERATOR, names.REGISTRY_SERVICE), (GATEWAY, names.LINKS_SERVICE)):
         certificate = one(manifests, "Certificate", f"{component}-tls")["spec"]
         assert (certificate["issuerRef"], certificate["dnsNames"][0]) == (issuer, service)
@@ -355,7 +359,7 @@ ROLES = {
 
 @pytest.mark.parametrize(("kind", "name", "heading"), ROLES.values(), ids=ROLES.keys())
 def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, name: str, heading: str) -> None:
-    assert granted(render(tls=TLS, gateway={"auth": "kubernetes"}), kind, name) == documented(heading)
+    assert granted(render(gateway={"auth": "kubernetes"}), kind, name) == documented(heading)
 
 
 def test_the_gateway_reads_and_writes_nothing_but_events() -> None:
@@ -369,7 +373,7 @@ def test_the_lease_is_the_elector_s() -> None:
 
 
 def test_secrets_are_read_by_name_alone(render: Render) -> None:
-    roles = [item for item in render(tls=TLS) if item["kind"] in {"Role", "ClusterRole"}]
+    roles = [item for item in render() if item["kind"] in {"Role", "ClusterRole"}]
     found = {
         (role["kind"], role["metadata"]["name"], verb, name)
         for role in roles
@@ -554,7 +558,7 @@ REFUSED = {
     "a word for a number": ({"operator": {"replicas": "two"}}, "'/operator/replicas'"),
     "a value that is not there": ({"gateway": {"replica": 3}}, "'/gateway': additional properties 'replica'"),
     "a tag where a digest belongs": ({"host": {"image": {"digest": "1.0"}}}, "'/host/image/digest'"),
-    "cert-manager without an issuer": ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "issuerRef.name"),
+    "cert-manager without an issuer": ({"tls": {"certManager": {"enabled": True}}}, "issuerRef.name"),
     "roles for no namespace": ({"rbac": {"namespaced": True}}, "rbac.namespaced needs watchNamespaces"),
     "an API of the cluster for one team": (
         {"rbac": {"namespaced": True}, "watchNamespaces": ["a"], "metricsApi": {"custom": "Always"}},

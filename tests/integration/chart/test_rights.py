@@ -43,8 +43,8 @@ def succeed(outcome: Any) -> str:
 
 @pytest.fixture(
     params=[
-        {"tls": {"enabled": True}},
-        {"tls": {"enabled": True}, "watchNamespaces": ["served"], "rbac": {"namespaced": True}},
+        {},
+        {"watchNamespaces": ["served"], "rbac": {"namespaced": True}},
     ],
     ids=["cluster-wide", "in one namespace"],
 )
