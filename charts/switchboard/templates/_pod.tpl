@@ -82,9 +82,10 @@ volumes:
 {{/* The Secret of the ports of clients; fails when it is there and is no certificate. One that is not there yet may come */}}
 {{- define "switchboard.clientTlsSecret" -}}
 {{- $name := .Values.gateway.tls.secretName }}
-{{- with lookup "v1" "Secret" (include "switchboard.namespace" .) $name }}
+{{- $secret := lookup "v1" "Secret" (include "switchboard.namespace" .) $name }}
+{{- if $secret }}
 {{- range $key := list "tls.crt" "tls.key" }}
-{{- if not (hasKey (.data | default dict) $key) }}
+{{- if not (hasKey ($secret.data | default dict) $key) }}
 {{- fail (printf "gateway.tls.secretName: Secret %s has no %s; it needs tls.crt and tls.key (kubectl create secret tls)" $name $key) }}
 {{- end }}
 {{- end }}
