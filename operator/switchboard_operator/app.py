@@ -24,7 +24,7 @@ from switchboard_operator.lease import Elector
 from switchboard_operator.listening import Pokes
 from switchboard_operator.metrics_api.serving import build_serving, utc_now
 from switchboard_operator.objects import Resource
-from switchboard_operator.pacing import Key
+from switchboard_operator.pacing import Key, kind_of
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
 from switchboard_operator.querying import QueryService
@@ -37,7 +37,7 @@ from switchboard_operator.settings import Settings
 from switchboard_operator.trust import build_trust
 from switchboard_operator.watching import Watches
 from switchboard_operator.working import Working
-from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.workqueue import Lanes
 from switchboard_operator.writing import Writer
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire import names
@@ -56,7 +56,7 @@ class Operator:
     def __init__(self, settings: Settings, kube: ApiServer) -> None:
         loop = asyncio.get_running_loop()
         self._rng = random.Random()
-        self._queue: WorkQueue[Key] = WorkQueue(self._rng)
+        self._queue: Lanes[Key] = Lanes((names.AGENT_NODE, names.AGENT), kind_of, self._rng)
         self._registry = Registry(started=loop.time())
         self._demands = Demands()
         self._board = Board()

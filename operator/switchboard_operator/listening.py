@@ -12,7 +12,7 @@ from switchboard_operator.binding import type_of
 from switchboard_operator.objects import CONFIG_MAP, Resource
 from switchboard_operator.pacing import Key
 from switchboard_operator.snapshot import Indexes, bound_agents, nodes_of
-from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.workqueue import Lanes
 from switchboard_wire import names
 
 Name = tuple[str, str]
@@ -28,7 +28,7 @@ class Pokes:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        queue: WorkQueue[Key],
+        queue: Lanes[Key],
         assigned: Callable[[Resource, bool], None],
         known: Callable[[Resource, bool], None],
         synced: Callable[[bool], None],

@@ -9,6 +9,12 @@ from switchboard_wire import names
 
 Key = tuple[str, str, str]  # kind, namespace, name
 
+
+def kind_of(key: Key) -> str:
+    """The first part of a key."""
+    return key[0]
+
+
 # Between two status writes of one object; what happens in between goes into the second
 NODE_STATUS_S: Final = 2.0
 AGENT_STATUS_S: Final = 5.0

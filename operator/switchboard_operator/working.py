@@ -16,12 +16,12 @@ from switchboard_operator.reconciling import Reconciler
 from switchboard_operator.registry import Registry, state_of
 from switchboard_operator.snapshot import Indexes
 from switchboard_operator.watching import Watches
-from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.workqueue import Lanes, WorkQueue
 from switchboard_wire import names
 
 log = logging.getLogger(__name__)
 
-# Reconciles wait for the API server most of their time
+# Of AgentNodes, and as many of Agents: reconciles wait for the API server most of their time
 WORKERS: Final = 8
 # How soon an instance that fell silent is noticed, beyond its own patience
 SWEEP_S: Final = 1.0
@@ -38,7 +38,7 @@ class Working:
 
     def __init__(
         self,
-        queue: WorkQueue[Key],
+        queue: Lanes[Key],
         reconciler: Reconciler,
         registry: Registry,
         watches: Watches,
@@ -52,18 +52,22 @@ class Working:
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as the replica does."""
-        return [self._sweep(), self._resync(), *(self._work() for _ in range(WORKERS))]
+        return [
+            self._sweep(),
+            self._resync(),
+            *(self._work(lane) for lane in self._queue.lanes() for _ in range(WORKERS)),
+        ]
 
-    async def _work(self) -> None:
+    async def _work(self, lane: WorkQueue[Key]) -> None:
         while True:
-            key = await self._queue.get()
+            key = await lane.get()
             try:
-                await self._reconcile(key)
+                await self._reconcile(key, lane)
             finally:
-                self._queue.done(key)
+                lane.done(key)
                 metrics.QUEUE_LENGTH.set(len(self._queue))
 
-    async def _reconcile(self, key: Key) -> None:
+    async def _reconcile(self, key: Key, lane: WorkQueue[Key]) -> None:
         """One reconcile with its outcome: done, later, or again after a back-off."""
         outcome = "retry"
         with metrics.RECONCILE_SECONDS.labels(key[0]).time():
@@ -71,27 +75,27 @@ class Working:
                 again = await self._reconciler.reconcile(key)
             except NotLeading:
                 # Stays in the queue, which stands still until this replica leads
-                self._queue.add(key, RENEWED_S)
+                lane.add(key, RENEWED_S)
             except Later as later:
-                self._queue.add(key, later.delay_s)
+                lane.add(key, later.delay_s)
             except NotFound as error:
                 # It was deleted meanwhile: its event says so soon. If it is something else, resync comes back to it
                 log.debug("gone: %s", error, extra={"key": key})
             except Conflict as error:
                 log.info("another writer was faster", extra={"key": key, "error": str(error)})
-                self._queue.retry(key)
+                lane.retry(key)
             except ApiError as error:
-                pause = self._queue.retry(key, error.retry_after_s or 0.0)
+                pause = lane.retry(key, error.retry_after_s or 0.0)
                 log.warning("reconcile failed", extra={"key": key, "error": str(error), "again_in_s": round(pause, 1)})
             except Exception:
                 outcome = "error"
-                pause = self._queue.retry(key)
+                pause = lane.retry(key)
                 log.exception("reconcile failed unexpectedly", extra={"key": key, "again_in_s": round(pause, 1)})
             else:
                 outcome = "ok"
-                self._queue.succeeded(key)
+                lane.succeeded(key)
                 if again is not None:
-                    self._queue.add(key, again)
+                    lane.add(key, again)
         metrics.RECONCILES.labels(key[0], outcome).inc()
 
     async def _sweep(self) -> None:

@@ -1,11 +1,14 @@
-"""The queue of objects to look at: each once at a time, however often it was named; failures wait longer each time."""
+"""The queue of objects to look at: each once at a time, however often it was named; failures wait longer each time.
+
+Keys of different kinds stand in lanes of their own, so that ten thousand of one kind keep none of the other waiting.
+"""
 
 import asyncio
 import contextlib
 import heapq
 import itertools
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -104,3 +107,32 @@ class WorkQueue(Generic[K]):
         for entry in postponed:
             heapq.heappush(self._heap, entry)
         return found
+
+
+class Lanes(Generic[K]):
+    """A queue for each kind of key, as one to those who name keys."""
+
+    def __init__(self, kinds: Iterable[str], kind_of: Callable[[K], str], rng: random.Random) -> None:
+        self._kind_of = kind_of
+        self._lanes: dict[str, WorkQueue[K]] = {kind: WorkQueue(rng) for kind in kinds}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def lanes(self) -> Iterable[WorkQueue[K]]:
+        """Each of them, for its own workers."""
+        return self._lanes.values()
+
+    def hold(self) -> None:
+        """Hand out nothing until released; keys are still taken."""
+        for lane in self._lanes.values():
+            lane.hold()
+
+    def release(self) -> None:
+        """Hand out what is due."""
+        for lane in self._lanes.values():
+            lane.release()
+
+    def add(self, key: K, delay_s: float = 0.0) -> None:
+        """Have the key looked at in `delay_s`, or earlier when that was asked for before."""
+        self._lanes[self._kind_of(key)].add(key, delay_s)

@@ -13,7 +13,7 @@ from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting
 from switchboard_operator.objects import Resource
 from switchboard_operator.plan import Apply, plan_node
 from switchboard_operator.posting import event_of, is_beginning, is_news
-from switchboard_operator.workqueue import WorkQueue
+from switchboard_operator.workqueue import Lanes, WorkQueue
 from switchboard_operator.writing import REMEMBERED_S, Writer
 
 
@@ -114,6 +114,17 @@ async def test_an_earlier_time_wins(queue: WorkQueue[str]) -> None:
     queue.add("a", 3600)
     assert await asyncio.wait_for(queue.get(), 60) == "a"
     assert len(queue) == 0
+
+
+async def test_a_thousand_keys_of_one_kind_keep_none_of_another_waiting() -> None:
+    lanes: Lanes[str] = Lanes(("a", "b"), lambda key: key[0], random.Random(1))
+    for number in range(1000):
+        lanes.add(f"a{number}")
+    lanes.add("b0")
+    lanes.release()
+    _, other = lanes.lanes()
+    assert await other.get() == "b0"
+    assert len(lanes) == 1000
 
 
 async def test_a_held_queue_hands_out_nothing(queue: WorkQueue[str]) -> None:
