@@ -33,6 +33,7 @@ from switchboard_operator.registry import Patience, Pool, Registry
 from switchboard_operator.registry_gate import RegistryGate
 from switchboard_operator.registry_server import Answering, Board, RegistryService, serve_registry
 from switchboard_operator.replicas import idle_limit_s
+from switchboard_operator.served_kinds import ServedKinds
 from switchboard_operator.settings import Settings
 from switchboard_operator.trust import build_trust
 from switchboard_operator.watching import Watches
@@ -61,7 +62,7 @@ class Operator:
         self._demands = Demands()
         self._board = Board()
         self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
-        self._watches = Watches(settings.namespaces, self._pokes, self._rng)
+        self._watches = Watches(settings.namespaces, self._pokes, self._rng, ServedKinds(kube, loop).are_there)
         self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
         self._kube, self._settings = kube, settings
         self._is_synced = self._is_trust_fresh = False

@@ -30,6 +30,8 @@ T = TypeVar("T")
 LOOK_TIMEOUT_S: Final = 5.0
 RESTART_FIRST_S: Final = 1.0
 RESTART_LONGEST_S: Final = 30.0
+# Between looks whether the definitions of our kinds are there
+KINDS_LOOK_S: Final = 2.0
 
 
 class Listener(Protocol):
@@ -64,8 +66,16 @@ class Backoffs:
 class Watches:
     """The watches of one process. `run` blocks; everything else may be called from another thread."""
 
-    def __init__(self, namespaces: tuple[str, ...], listener: Listener, rng: random.Random) -> None:
+    def __init__(
+        self,
+        namespaces: tuple[str, ...],
+        listener: Listener,
+        rng: random.Random,
+        kinds_are_there: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """kinds_are_there: asked in kopf's loop, whether the API server knows AgentNodes and Agents."""
         self._namespaces, self._listener, self._rng = namespaces, listener, rng
+        self._kinds_are_there = kinds_are_there
         self._loop: asyncio.AbstractEventLoop | None = None
         self._indexes: Indexes | None = None
         self._stopping = False
@@ -120,6 +130,7 @@ class Watches:
                 return
             metrics.WATCH_STARTS.inc()
             try:
+                await self._await_kinds(self._end)
                 await self._watch_once(self._end)
             except Exception as error:
                 detailed = log.isEnabledFor(logging.DEBUG)
@@ -133,6 +144,16 @@ class Watches:
                 async with asyncio.timeout(self._rng.uniform(pause / 2, pause)):
                     await self._end.wait()
             pause = min(RESTART_LONGEST_S, pause * 2)
+
+    async def _await_kinds(self, end: asyncio.Event) -> None:
+        told = False
+        while not end.is_set() and not await self._kinds_are_there():
+            if not told:
+                log.warning("the API server does not know AgentNodes and Agents: waiting for their definitions")
+            told = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KINDS_LOOK_S):
+                    await end.wait()
 
     async def _watch_once(self, end: asyncio.Event) -> None:
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}

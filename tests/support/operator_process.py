@@ -30,6 +30,7 @@ from switchboard_wire import names
 ROOT = Path(__file__).resolve().parents[2]
 # A slow machine may need it; a test that needs more is broken
 DEADLINE_S = 60.0
+DEFINITIONS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False)
 
 T = TypeVar("T")
 
@@ -45,19 +46,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         if started.returncode != 0:
             pytest.fail(f"no API server: {started.stderr.strip()}")
         kubeconfig = Path(started.stdout.strip())
-        asyncio.run(_install_crds(kubeconfig))
+        asyncio.run(install_crds(kubeconfig))
         yield kubeconfig
     finally:
         subprocess.run([*tool, "down", "--state", str(state)], capture_output=True, check=True)
 
 
-async def _install_crds(kubeconfig: Path) -> None:
+async def install_crds(kubeconfig: Path) -> None:
+    """Install both definitions, and wait until they are served."""
     import yaml
 
-    crds = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False)
     async with connect(kubeconfig=str(kubeconfig)) as kube:
         for file in sorted((ROOT / "crds").glob("*.yaml")):
-            await kube.apply(crds, yaml.safe_load(file.read_text()))
+            await kube.apply(DEFINITIONS, yaml.safe_load(file.read_text()))
         for resource in (AGENT_NODES, AGENTS):
 
             async def served(resource: Resource = resource) -> bool:

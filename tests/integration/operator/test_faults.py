@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 from faulty_api import faulty_api
-from operator_process import StartOperator, agent, agent_node, condition, eventually
+from operator_process import (
+    DEFINITIONS,
+    StartOperator,
+    agent,
+    agent_node,
+    condition,
+    eventually,
+    install_crds,
+)
 from report import Report
 
 from switchboard_kube import (
@@ -112,6 +120,26 @@ async def test_a_failing_watch_is_survived(
         works_s = asyncio.get_running_loop().time() - failed
         report.add_times("all watches end with an error", works_again_after_s=works_s)
         assert await asyncio.to_thread(operator.stop) == 0
+
+
+async def test_an_operator_works_on_when_the_definitions_of_its_kinds_were_away(
+    kube: Kube, namespace: str, server: Path, start_operator: StartOperator
+) -> None:
+    operator = start_operator()
+    await kube.create(AGENT_NODES, agent_node(namespace, "before"))
+    await eventually(lambda: kube.get(DEPLOYMENTS, "before", namespace))
+    try:
+        for kind in (AGENTS, AGENT_NODES):
+            await kube.delete(DEFINITIONS, f"{kind.plural}.{kind.group}")
+        await eventually(
+            lambda: asyncio.to_thread(operator.log), lambda text: "waiting for their definitions" in text, "its notice"
+        )
+        await eventually(lambda: count(kube, DEPLOYMENTS, namespace), lambda left: left == 0, "the children collected")
+    finally:
+        await install_crds(server)
+    await kube.create(AGENT_NODES, agent_node(namespace, "after"))
+    await eventually(lambda: kube.get(DEPLOYMENTS, "after", namespace), what="work after the definitions are back")
+    assert await asyncio.to_thread(operator.stop) == 0
 
 
 @pytest.mark.reliability
