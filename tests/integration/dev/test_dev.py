@@ -235,10 +235,10 @@ def test_code_that_never_ran_is_loaded_once_it_is_mended(dev: Callable[..., Dev]
 def test_without_reload_code_that_does_not_load_ends_it(tmp_path: Path, target: str, shown: str) -> None:
     (tmp_path / "app.py").write_text("import no_such_module\n" + APP)
     (tmp_path / "other.py").write_text("def f(text: str) -> str:\n    return text\n")
-    ended = subprocess.run(
-        [sys.executable, "-m", "switchboard_cli.main", "dev", target, "--no-reload"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False,
-    )  # fmt: skip
+    ports = choose_ports(None, None)
+    command = [sys.executable, "-m", "switchboard_cli.main", "dev", target, "--no-reload"]
+    command += ["--port", str(ports.links), "--http-port", str(ports.gateway_ops)]  # free ones, as above
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert shown in ended.stdout
 
