@@ -31,7 +31,7 @@ class Terminal:
 
     def __init__(self, text: str, stack: contextlib.ExitStack) -> None:
         ports = choose_ports(None, None)
-        self._ports = {"7400": ports.grpc, "8080": ports.links}
+        self._ports = {"7400": ports.links, "8080": ports.gateway_ops}  # not the usual ones, even if they are free
         self._ports |= {number: choose_ports(None, None).links for number in re.findall(r"\b801\d\b", text)}
         self._stack = stack
         self._env = {
