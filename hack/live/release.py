@@ -28,9 +28,10 @@ def helm(kubectl: Kubectl, *words: str, timeout_s: float = INSTALL_S + 30) -> st
     return done.stdout
 
 
-def install(kubectl: Kubectl) -> None:
+def install(kubectl: Kubectl, *settings: str) -> None:
     """Install the chart with the images of the work tree, or upgrade it; returns when it is available.
 
+    settings: more of them, as `tls.enabled=false`.
     HELM_VALUES: more values files, separated by colons; needed where `make images` has no way into the cluster.
     """
     labelled = {
@@ -42,7 +43,8 @@ def install(kubectl: Kubectl) -> None:
     await_others(kubectl)
     files = [option for path in values_files() for option in ("--values", path)]
     # A node's port, so that this machine reaches the gateway where it has no route to the Services' addresses
-    options = ["--set", "gateway.service.type=NodePort", "--wait", "--timeout", f"{INSTALL_S}s"]
+    chosen = [word for setting in ("gateway.service.type=NodePort", *settings) for word in ("--set", setting)]
+    options = [*chosen, "--wait", "--timeout", f"{INSTALL_S}s"]
     helm(kubectl, "upgrade", "--install", RELEASE, str(CHART), *files, *options)
 
 
