@@ -44,7 +44,8 @@ class Sidecar:
 
     async def _talk(self, port: int) -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await channel.channel_ready()
+            async with asyncio.timeout(60):
+                await channel.channel_ready()
             connect = channel.stream_stream(REGISTRY_METHOD, Report.SerializeToString, Directive.FromString)
             try:
                 async for directive in connect(self._reports()):

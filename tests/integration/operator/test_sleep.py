@@ -38,9 +38,10 @@ async def speaking(port: int, namespace: str) -> AsyncIterator[Gateway]:
     gateway = Gateway()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         connect = channel.stream_stream(REGISTRY_METHOD, Report.SerializeToString, Directive.FromString)
-        await channel.channel_ready()
-        call = connect(gateway.reports(namespace))
-        first = await call.read()
+        async with asyncio.timeout(60):
+            await channel.channel_ready()
+            call = connect(gateway.reports(namespace))
+            first = await call.read()
         assert first.HasField("registered")
         yield gateway
         call.cancel()
