@@ -79,7 +79,16 @@ def secured(kubectl: Kubectl, release: str, tmp_path: Path) -> Iterator[Secured]
         yield Secured(hosts[0], ports["grpc"]["nodePort"], ports["https"]["nodePort"], folder / "ca.crt")
     finally:
         helm(kubectl, "rollback", RELEASE, str(revision), "--wait", "--timeout", "180s")
+        _restore_port(kubectl, service)
         kubectl("delete", "secret", SECRET, "-n", SYSTEM)
+
+
+def _restore_port(kubectl: Kubectl, service: Json) -> None:
+    """Give plain HTTP the node's port that it had: other journeys have kept the address."""
+    [node_port] = [port.get("nodePort") for port in service["spec"]["ports"] if port["port"] == 80]
+    if node_port is not None:
+        change = {"spec": {"ports": [{"port": 80, "nodePort": node_port}]}}
+        kubectl("patch", "service", SERVICE, "-n", SYSTEM, "--patch", json.dumps(change))
 
 
 def role(namespace: str, account: str, agent_name: str) -> tuple[Json, ...]:
