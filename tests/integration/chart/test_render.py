@@ -254,10 +254,10 @@ def test_the_test_shows_a_token_and_trusts_the_gateway_where_that_is_asked_for(r
     told = {entry["name"]: entry["value"] for entry in spec["containers"][0]["env"]}
     assert (told["TOKEN_FILE"], told["CA_FILE"]) == ("/token/token", "/tls/ca.crt")
     assert told["URL"].startswith("https://")
-    assert granted(manifests, "Role", "switchboard-test") == {
+    assert granted(manifests, "Role", "switchboard-test-client") == {
         (names.GROUP, "agents=switchboard-test"): frozenset({"invoke"})
     }
-    assert one(manifests, "RoleBinding", "switchboard-test")["subjects"][0]["name"] == spec["serviceAccountName"]
+    assert one(manifests, "RoleBinding", "switchboard-test-client")["subjects"][0]["name"] == spec["serviceAccountName"]
 
 
 def test_without_tls_nothing_of_it_is_there(render: Render) -> None:
