@@ -9,7 +9,7 @@ from cluster_faults import api_server_paused, require_local_cluster
 from live.kubectl import AGENT_NODES, AGENTS
 from live.release import NAMESPACE as SYSTEM
 from live.waiting import NotYet, wait_until
-from operators import OPERATOR, holder, no_operator, writes_of
+from operators import OPERATOR, holder, no_operator, writes_at_rest, writes_of
 from pod_processes import find_processes
 from pools import echo_pool
 from reliability import await_release, both_loads
@@ -24,9 +24,9 @@ CALM_S = 2
 def test_a_leader_that_stands_still_is_replaced_and_writes_nothing_when_it_goes_on(steady, rate, report):
     leader = holder(steady.kubectl)
     pids = processes_of(steady, leader)
-    before = writes_of(steady.kubectl, leader)
     with both_loads(steady, rate) as pair:
         pair.safe.run_for(CALM_S)
+        before = writes_at_rest(steady.kubectl, leader)
         begun_s = time.monotonic()
         try:
             for pid in pids:

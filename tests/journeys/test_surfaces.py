@@ -182,11 +182,12 @@ def watching(plain: Any, space: str) -> Iterator[list[dict[str, int]]]:
 
 
 def described(journey: Any, count: int) -> Any:
-    """The Agents of type echo, once the replica that answers has so many instances of them."""
+    """The Agents of type echo, once the replica that answers has so many instances of them and knows their zones."""
 
     def look() -> Any:
         found = journey.client.describe("echo", namespace=journey.namespace)
-        if found.instances_ready != count:
+        zones = [one.zone for agent_ in found.agents for one in agent_.instances]
+        if found.instances_ready != count or not all(zones):
             raise NotYet(found)
         return found.agents
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 
 from live.kubectl import Kubectl
@@ -9,6 +10,8 @@ from live.release import NAMESPACE as SYSTEM
 from live.waiting import NotYet, wait_until
 
 OPERATOR = "app.kubernetes.io/component=operator"
+# Counts in the status of an Agent wait 5 s for the next (pacing.py)
+LONGEST_WAIT_S = 6.0
 WRITES = re.compile(r"^switchboard_operator_api_writes_total\{[^}]*\} (\S+)", re.MULTILINE)
 
 
@@ -21,6 +24,20 @@ def writes_of(kubectl: Kubectl, pod: str) -> float:
     """How often a replica has written to the API server since it started."""
     text = kubectl("get", f"--raw=/api/v1/namespaces/{SYSTEM}/pods/{pod}:7490/proxy/metrics")
     return sum(float(count) for count in WRITES.findall(text))
+
+
+def writes_at_rest(kubectl: Kubectl, pod: str) -> float:
+    """How often a replica has written, once it has written nothing for longer than it puts any write off."""
+    seen = [(time.monotonic(), writes_of(kubectl, pod))]
+
+    def look() -> bool:
+        count = writes_of(kubectl, pod)
+        if count != seen[-1][1]:
+            seen.append((time.monotonic(), count))
+        return time.monotonic() - seen[-1][0] > LONGEST_WAIT_S
+
+    wait_until(look, "the operator to have nothing left to write")
+    return seen[-1][1]
 
 
 @contextlib.contextmanager
