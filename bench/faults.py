@@ -170,7 +170,7 @@ def rows_of(fault: str, outcomes: Sequence[Outcome]) -> list[FaultRow]:
     """The second before, then the time until the fault was seen."""
     calm, meanwhile = (median_of([getattr(one, part) for one in outcomes]) for part in ("calm", "meanwhile"))
     base = FaultRow(f"{fault}: {CALM}", IN_FLIGHT, PAYLOAD, calm.per_s, calm.p50_ms, calm.p90_ms, calm.p99_ms, 0.0)
-    figures = {key: value for key, value in asdict(meanwhile).items() if key != "errors"}
+    figures = {key: value for key, value in asdict(meanwhile).items() if key not in ("errors", "failures")}
     return [
         base,
         replace(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.faults import Ended, judge
+from bench.faults import Ended, judge, rows_of
 from bench.soak import slope_per_hour
 
 FAULT = 100.0
@@ -48,6 +48,13 @@ def test_the_second_before_and_the_time_until_detection_are_measured_apart() -> 
     found = judge(calls, FAULT, frozenset([b"a"]))
     assert found.calm.p99_ms == pytest.approx(100)
     assert found.meanwhile.p99_ms == pytest.approx(300)
+
+
+def test_a_fault_has_a_row_beside_the_calm_before_it() -> None:
+    calls = [make_call(-0.5, -0.4), make_call(-0.1, 0.2), make_call(-0.01, 1.0, error="NodeUnavailable")]
+    calm, fault = rows_of("killed", [judge(calls, FAULT, frozenset([b"a"]))] * 3)
+    assert (calm.name, fault.name, fault.ratio_to) == ("killed: undisturbed", "killed", "killed: undisturbed")
+    assert (fault.detection_ms, fault.failed, fault.lost) == (pytest.approx(1000), 3, 0)
 
 
 @pytest.mark.parametrize(
