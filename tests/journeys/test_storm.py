@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from journey import READY_S, require_no_failure
+from journey import require_no_failure
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
-from live.waiting import wait_until
 from pools import agent, agent_node, code
+from reliability import await_release
 
 SLOW = """
 import asyncio
@@ -66,11 +66,3 @@ def kill_an_operator(journey, chance) -> None:
 def names_of(journey, component: str) -> list[str]:
     pods = journey.kubectl.items(SYSTEM, "pods", f"app.kubernetes.io/component={component}")
     return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-
-
-def await_release(journey) -> None:
-    """Wait until operator and gateway are whole again."""
-    for name in ("switchboard-gateway", "switchboard-operator"):
-        path = "{.status.readyReplicas}/{.status.replicas}/{.status.unavailableReplicas}"
-        words = ("get", f"deployment/{name}", "-n", SYSTEM, "-o", f"jsonpath={path}")
-        wait_until(lambda words=words: journey.kubectl(*words) == "2/2/", f"{name} to be whole", READY_S)

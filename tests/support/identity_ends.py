@@ -6,11 +6,24 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-from identity_fakes import TokenOf
+import pytest
+from identity_fakes import NOW, TokenOf
 from sidecar_ends import assignment, write_assignments
 
 from switchboard_sidecar.settings import Settings
 from switchboard_sidecar.sidecar import Sidecar
+
+GOOD = TokenOf()
+# What links and Registry refuse alike: the token, what else the sidecar says of itself, words of the reason
+REFUSED_TOKENS = (
+    pytest.param(replace(GOOD, expires=NOW - 60), {}, "expired", id="expired"),
+    pytest.param(replace(GOOD, issuer="https://foreign"), {}, "issuer", id="of a foreign issuer"),
+    pytest.param(replace(GOOD, audience=("vault",)), {}, "Audience", id="for another audience"),
+    pytest.param(replace(GOOD, key="key-9"), {}, "does not publish", id="of an unknown key"),
+    pytest.param(GOOD, {"node": "readers"}, "node is not its own", id="of another AgentNode"),
+    pytest.param(GOOD, {"pod_uid": "uid-2"}, "pod_uid is not its own", id="of another pod"),
+    pytest.param(GOOD, {"token_path": None}, "carries none", id="missing"),
+)
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from identity_ends import running_sidecar
+from identity_ends import GOOD, REFUSED_TOKENS, running_sidecar
 from identity_fakes import NOW, TestCa, TokenOf, key_set, pod_slice
 from prometheus_client import CollectorRegistry
 from sidecar_ends import until
@@ -71,9 +71,6 @@ async def running(
         yield sidecar
 
 
-GOOD = TokenOf()
-
-
 async def test_a_sidecar_links_by_tls_with_its_token_and_calls_bear_its_name(port: Port, tmp_path: Path) -> None:
     async with running(port, tmp_path / "a", GOOD) as sidecar:
         await until(lambda: sidecar.links.live == 1)
@@ -86,13 +83,7 @@ async def test_a_sidecar_links_by_tls_with_its_token_and_calls_bear_its_name(por
 @pytest.mark.parametrize(
     ("token", "changes", "why"),
     [
-        pytest.param(replace(GOOD, expires=NOW - 60), {}, "expired", id="expired"),
-        pytest.param(replace(GOOD, issuer="https://foreign"), {}, "issuer", id="of a foreign issuer"),
-        pytest.param(replace(GOOD, audience=("vault",)), {}, "Audience", id="for another audience"),
-        pytest.param(replace(GOOD, key="key-9"), {}, "does not publish", id="of an unknown key"),
-        pytest.param(GOOD, {"node": "readers"}, "node is not its own", id="of another AgentNode"),
-        pytest.param(GOOD, {"pod_uid": "uid-2"}, "pod_uid is not its own", id="of another pod"),
-        pytest.param(GOOD, {"token_path": None}, "carries none", id="missing"),
+        *REFUSED_TOKENS,
     ],
 )
 async def test_a_sidecar_is_refused_and_told_why_when_its_token_is(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode, aio
-from identity_ends import running_sidecar
+from identity_ends import GOOD, REFUSED_TOKENS, running_sidecar
 from identity_fakes import NOW, TestCa, TokenOf, gateway_slice, key_set, pod_slice
 from sidecar_ends import until
 
@@ -28,7 +28,6 @@ from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 HOME = "switchboard-system"
 POD, OTHER = ("writers-1", "uid-1", "127.0.0.1"), ("readers-1", "uid-2", "127.0.0.1")
 GATEWAY_POD = ("switchboard-gateway-1", "uid-3", "127.0.0.1")
-GOOD = TokenOf()
 READER = replace(GOOD, pod="readers-1", pod_uid="uid-2", service_account="readers")
 GATEWAY = TokenOf(pod=GATEWAY_POD[0], pod_uid="uid-3", namespace=HOME, service_account="switchboard-gateway")
 
@@ -84,15 +83,9 @@ async def test_a_sidecar_registers_with_its_token(port: Port, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("token", "changes", "why"),
     [
-        pytest.param(replace(GOOD, expires=NOW - 60), {}, "expired", id="expired"),
-        pytest.param(replace(GOOD, issuer="https://foreign"), {}, "issuer", id="of a foreign issuer"),
-        pytest.param(replace(GOOD, audience=("vault",)), {}, "Audience", id="for another audience"),
-        pytest.param(replace(GOOD, key="key-9"), {}, "does not publish", id="of an unknown key"),
-        pytest.param(GOOD, {"node": "readers"}, "node is not its own", id="of another AgentNode"),
-        pytest.param(GOOD, {"pod_uid": "uid-2"}, "pod_uid is not its own", id="of another pod"),
+        *REFUSED_TOKENS,
         pytest.param(GOOD, {"instance": "readers-1"}, "instance is not its own", id="of a pod of another name"),
         pytest.param(GATEWAY, {"node": "writers"}, "a gateway says its name", id="a gateway's"),
-        pytest.param(GOOD, {"token_path": None}, "carries none", id="missing"),
     ],
 )
 async def test_a_sidecar_is_refused_and_told_why_when_its_token_is(
