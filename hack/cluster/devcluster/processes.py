@@ -18,6 +18,7 @@ from devcluster.faults import ClusterError, DeadlinePassed
 from devcluster.waiting import wait_until
 
 MARK = "SWITCHBOARD_CLUSTER_PART"
+STATE, THREADS, MEMORY, CODE, ENVIRONMENT_START, ENVIRONMENT_END = 3, 20, 23, 26, 50, 51  # proc_pid_stat(5)
 EXEC_TIMEOUT_S = 5  # microseconds as a rule; a slow disk or a frozen process may stretch it
 
 
@@ -101,12 +102,18 @@ def read_environment(pid: int) -> bytes:
 
 def may_have_environment(pid: int) -> bool:
     """Tell whether a process that showed no environment has one by now or is about to get one."""
-    # The names of these fields, counted from 1, are in proc_pid_stat(5); the second, in parentheses, may hold spaces.
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    memory, code, start, end = (int(fields[number - 3]) for number in (23, 26, 50, 51))
+    fields = stat_fields(pid)
+    memory, code, start, end = (int(fields[field]) for field in (MEMORY, CODE, ENVIRONMENT_START, ENVIRONMENT_END))
     # The kernel fills in the place of the code last, so before that an empty environment says nothing.
     is_settled_without = code > 0 and start == end
     return memory > 0 and not is_settled_without
+
+
+def stat_fields(pid: int) -> dict[int, str]:
+    """Return the state of the process by the numbers of proc_pid_stat(5), from the third on."""
+    # The second, the name in parentheses, may hold spaces and parentheses of its own.
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return dict(enumerate(fields, start=3))
 
 
 def living_pids() -> list[int]:
@@ -115,12 +122,13 @@ def living_pids() -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether the process exists and is no zombie."""
+    """Tell whether the process, or a thread of it, still runs and may hold its ports and files."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        fields = stat_fields(pid)
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+    # Threads end one by one: the first one may be a zombie while the others still hold what all of them share.
+    return fields[STATE] not in ("Z", "X") or int(fields[THREADS]) > 1
 
 
 def stop(state: Path, names: Iterable[str] | None = None, grace_s: float = 10) -> None:

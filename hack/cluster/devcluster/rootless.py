@@ -36,12 +36,15 @@ def running(state: Path, *, with_controllers: bool = False) -> Iterator[Path]:
 def start(state: Path, *, with_controllers: bool = False, places: Places | None = None) -> Path:
     """Bring up a control plane in the folder and return its kubeconfig when the API server is ready.
 
-    Building its programs comes first when they are not cached. What already runs in the folder is kept.
-    Raises ClusterError with the end of the log of a program that ended.
+    Building its programs comes first when they are not cached. What already runs in the folder is kept, and so is
+    what a control plane which was there before has stored. Raises ClusterError with the end of the log of a program
+    that ended.
     """
     found = binaries.locate(places or from_environment(), os.environ)
     binaries.provide(found, binaries.CONTROL_PLANE)
     state = state.resolve()
+    if ports_path(state).exists():
+        return start_once(state, found, with_controllers)
     for attempt in range(ATTEMPTS):
         try:
             return start_once(state, found, with_controllers)
@@ -90,12 +93,12 @@ def stop(state: Path) -> None:
     processes.stop(state, grace_s=0)  # nothing of it is kept, so nothing has to be put in order
     for name in ("etcd", "pki"):
         shutil.rmtree(state / name, ignore_errors=True)
-    (state / "ports.json").unlink(missing_ok=True)
+    ports_path(state).unlink(missing_ok=True)
 
 
 def plan(state: Path) -> ControlPlane:
     """Return the control plane of the folder, with the ports that it has or, when it is new, free ones."""
-    chosen = state / "ports.json"
+    chosen = ports_path(state)
     if not chosen.exists():
         chosen.write_text(json.dumps(free_ports(3)))
     api, client, peer = json.loads(chosen.read_text())
@@ -108,6 +111,11 @@ def plan(state: Path) -> ControlPlane:
         service_address="10.218.0.1",
         routes_services=False,
     )
+
+
+def ports_path(state: Path) -> Path:
+    """Return the file with the ports of the control plane in the folder; it is there as long as the plane is."""
+    return state / "ports.json"
 
 
 def free_ports(count: int) -> list[int]:

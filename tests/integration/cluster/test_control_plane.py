@@ -1,6 +1,7 @@
 """The control plane alone: what integration tests stand on."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_a_killed_part_is_started_again(tmp_path: Path) -> None:
         kubectl_for(kubeconfig)("create", "namespace", "kept")
         processes.end([found.pid for found in processes.find(tmp_path) if found.name == "kube-apiserver"], 0)
         assert rootless.start(tmp_path) == kubeconfig
+        assert "kept" in {item["metadata"]["name"] for item in kubectl_for(kubeconfig).items("namespaces")}
+
+
+def test_a_start_that_fails_removes_nothing_that_was_there(tmp_path: Path) -> None:
+    with rootless.running(tmp_path) as kubeconfig:
+        kubectl_for(kubeconfig)("create", "namespace", "kept")
+        processes.stop(tmp_path, ["kube-apiserver"], 0)
+        with socket.create_server(("127.0.0.1", rootless.plan(tmp_path).port)), pytest.raises(ClusterError):
+            rootless.start(tmp_path)
+        rootless.start(tmp_path)
         assert "kept" in {item["metadata"]["name"] for item in kubectl_for(kubeconfig).items("namespaces")}
 
 

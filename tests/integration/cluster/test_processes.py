@@ -1,11 +1,14 @@
 """The finding of a cluster's programs."""
 
 import shutil
+import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from devcluster import processes
+from devcluster.waiting import wait_until
 
 # Each shell replaces itself by the next, as `env` and `nsenter` do, and between two of them has no environment.
 SHELLS = 200
@@ -45,3 +48,30 @@ def test_a_program_without_an_environment_is_nobodys(tmp_path: Path) -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+# A program whose first thread has ended is a zombie to a careless look, but its port is still taken.
+HEADLESS = """
+import ctypes, socket, sys, threading
+listener = socket.create_server(("127.0.0.1", 0))
+def stay():
+    print(listener.getsockname()[1], flush=True)
+    threading.Event().wait()
+threading.Thread(target=stay).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_program_runs_until_its_last_thread_has_ended() -> None:
+    program = subprocess.Popen([sys.executable, "-c", HEADLESS], stdout=subprocess.PIPE, text=True)
+    try:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        wait_until(lambda: processes.stat_fields(program.pid)[processes.STATE] == "Z", "the first thread to end", 60)
+        assert processes.is_alive(program.pid)
+        processes.end([program.pid], 0)
+        socket.create_server(("127.0.0.1", port)).close()
+        assert not processes.is_alive(program.pid)
+    finally:
+        program.kill()
+        program.communicate()
