@@ -24,7 +24,7 @@ from typing import Final
 from bench.control_plane_table import Figures, render
 from bench.convergence import Counts, await_count, await_gone, edit_and_wait, percentile, watched
 from bench.fleet import Fleet, agent_node_of, fake_nodes, write_lists
-from bench.machine import prepare
+from bench.machine import Machine, prepare
 from bench.report import publish_figures
 from bench.surroundings import KUBECTLS, ROOT, Operator, Plane, Spoken, control_plane, fake_sidecars, operator
 from bench.warm_agents import POOL, measure, warm_pool
@@ -163,8 +163,8 @@ async def warm(plane: Plane, kube: Kube, runs: Operator, count: int) -> Figures:
     return {"agents": count, "p50_ms": percentile(taken, 50), "p99_ms": percentile(taken, 99)}
 
 
-async def run(scale: Scale, folder: Path) -> Figures:
-    """Every part in turn; what each found."""
+async def run(scale: Scale, folder: Path, publish: Callable[[Figures], None]) -> None:
+    """Every part in turn; publish what was found, once the small fleet is through and after each part from then on."""
     found: Figures = {}
     with control_plane(folder) as plane:
         async with connect(kubeconfig=str(plane.kubeconfig), field_manager="bench") as kube:
@@ -178,11 +178,16 @@ async def run(scale: Scale, folder: Path) -> Figures:
                 operator(plane, OURS) as runs,
                 fake_sidecars(plane, OURS, runs.registry, POOL) as spoken,
             ):
-                await _measure(scale, plane, kube, runs, spoken, found)
-    return found
+                for name, part in _parts(scale, plane, kube, runs, spoken):
+                    print(name, flush=True)
+                    found[name] = await part()
+                    if "warm" in found:
+                        publish(found)
 
 
-async def _measure(scale: Scale, plane: Plane, kube: Kube, runs: Operator, spoken: Spoken, found: Figures) -> None:
+def _parts(
+    scale: Scale, plane: Plane, kube: Kube, runs: Operator, spoken: Spoken
+) -> list[tuple[str, Callable[[], Awaitable[Figures]]]]:
     parts: list[tuple[str, Callable[[], Awaitable[Figures]]]] = [
         ("ours", lambda: apply_ours(plane, kube, scale.small, runs, spoken)),
         ("steady", lambda: steady(runs, spoken, scale.steady_s)),
@@ -192,9 +197,7 @@ async def _measure(scale: Scale, plane: Plane, kube: Kube, runs: Operator, spoke
     if large := scale.large:
         parts.append(("ours large", lambda: apply_ours(plane, kube, large, runs, spoken)))
         parts.append(("steady large", lambda: steady(runs, spoken, scale.steady_s)))
-    for name, part in parts:
-        print(name, flush=True)
-        found[name] = await part()
+    return parts
 
 
 async def _prepare(plane: Plane, kube: Kube) -> None:
@@ -223,7 +226,10 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sb-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
-        found = asyncio.run(run(scale, folder))
+        asyncio.run(run(scale, folder, lambda found: _publish(found, machine)))
+
+
+def _publish(found: Figures, machine: Machine) -> None:
     publish_figures("control_plane", json.dumps(found, indent=1) + "\n", render(found), machine)
 
 

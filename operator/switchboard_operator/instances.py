@@ -12,6 +12,8 @@ from switchboard_operator.snapshot import NodeSnapshot
 # An object of etcd holds 1.5 MiB; so many instances with all that they say of their agents fit
 MAX_INSTANCES: Final = 200
 MAX_AGENTS: Final = 64
+# All instances together list so many agents: each change of status is written, stored and told to watchers as a whole
+LISTED_AGENTS: Final = 1000
 MAX_AGENT_MESSAGE: Final = 256
 # All messages of failed agents together
 MESSAGE_BUDGET: Final = 128 * 1024
@@ -22,7 +24,7 @@ _ORDER: Final = ("Down", "Degraded", "Draining", "Starting", "Up")
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One pod of the pool with its state."""
+    """One pod of the pool with its state. is_cut: it hosts more agents than these, and has not said which yet."""
 
     pod: Pod
     zone: str
@@ -32,6 +34,7 @@ class Instance:
     agents: tuple[HostedState, ...]
     is_shown: bool = True
     load: Load | None = None
+    is_cut: bool = False
 
 
 def observe_instances(
@@ -69,16 +72,20 @@ def activity_of(instances: Iterable[Instance]) -> str:
 def tell_instances(instances: Sequence[Instance], told: Mapping[str, Any], now: str) -> list[dict[str, Any]]:
     """The bounded list for status; `since` stays as long as the state does."""
     before = {item["name"]: item for item in told.get("instances") or ()}
+    shown = [instance for instance in instances if instance.is_shown][:MAX_INSTANCES]
+    share = min(MAX_AGENTS, LISTED_AGENTS // max(1, len(shown)))
     budget = MESSAGE_BUDGET
     listed = []
-    for instance in [instance for instance in instances if instance.is_shown][:MAX_INSTANCES]:
+    for instance in shown:
         agents = []
-        for agent in instance.agents[:MAX_AGENTS]:
+        # By name but for those that failed: what is listed does not change with each Agent that comes
+        for agent in sorted(instance.agents, key=lambda agent: agent.state != "Failed")[:share]:
             message = agent.message[:MAX_AGENT_MESSAGE] if agent.state == "Failed" else ""
             message = message if len(message) <= budget else ""
             budget -= len(message)
             agents.append({"name": agent.name, "state": agent.state, **({"message": message} if message else {})})
-        listed.append(_tell(instance, agents, before.get(instance.pod.name), now))
+        is_cut = instance.is_cut or len(instance.agents) > share
+        listed.append(_tell(instance, agents, before.get(instance.pod.name), now) | {"truncated": is_cut})
     return listed
 
 
@@ -120,4 +127,5 @@ def _unheard(pod: Pod, zone: str, told: Mapping[str, Any] | None, registry: Regi
     agents = tuple(HostedState(a["name"], a["state"], a.get("message", "")) for a in told.get("agents") or ())
     waits = registry.in_grace(now) or told["state"] in ("Starting", "Draining")
     state = "Draining" if pod.deleting else told["state"] if waits else "Down"
-    return Instance(pod, zone, state, told.get("activity", "Idle"), told.get("version", ""), agents)
+    known = told.get("activity", "Idle"), told.get("version", "")
+    return Instance(pod, zone, state, *known, agents, is_cut=told.get("truncated", False))

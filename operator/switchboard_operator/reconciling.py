@@ -91,7 +91,7 @@ class Reconciler:
         demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, tuple(instances), demand, now)
-        hosting = tuple((i.pod.uid, i.state, i.agents) for i in instances)
+        hosting = tuple((i.pod.uid, i.state, i.agents, i.is_cut) for i in instances)
         if self._hosting.get(key) != hosting:
             self._hosting[key] = hosting
             for agent in bound:

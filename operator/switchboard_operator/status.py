@@ -89,17 +89,19 @@ class _Hosting:
 
 
 def _hosting(agent: Resource, instances: Mapping[str, Sequence[Instance]]) -> _Hosting:
-    total, ready, failure = 0, 0, ""
+    total, ready, unknown, failure = 0, 0, 0, ""
     for pool in instances.values():
         for instance in pool:
             total += instance.state != "Down"
-            for hosted in instance.agents:
-                if hosted.name != agent.meta.name:
-                    continue
-                ready += hosted.state == "Ready" and instance.state in ("Up", "Degraded")
-                if hosted.state == "Failed" and instance.state != "Down":
-                    failure = failure or f"on {instance.pod.name}: {hosted.message}"
-    return _Hosting(total, ready, failure)
+            hosted = next((hosted for hosted in instance.agents if hosted.name == agent.meta.name), None)
+            if hosted is None:
+                unknown += instance.is_cut and instance.state in ("Up", "Degraded")
+                continue
+            ready += hosted.state == "Ready" and instance.state in ("Up", "Degraded")
+            if hosted.state == "Failed" and instance.state != "Down":
+                failure = failure or f"on {instance.pod.name}: {hosted.message}"
+    # Where an instance has not said yet what it hosts, what was true before the operator began is taken for true
+    return _Hosting(total, max(ready, min(agent.status.get("readyInstances", 0), ready + unknown)), failure)
 
 
 def _agent_ready(snapshot: AgentSnapshot, fault: Fault | None, missing: Fault | None, hosting: _Hosting) -> Claim:

@@ -218,8 +218,11 @@ class Instance(Model):
     since: Timestamp = Field(description="Since when it is in this state.")
     activity: Activity = Field(default="Idle", description="Idle, Busy or Saturated; moves slowly on purpose.")
     agents: Annotated[tuple[HostedAgent, ...], Unique(("name",))] = Field(
-        default=(), description="The agents that it hosts.", max_length=MAX_HOSTED_AGENTS
+        default=(),
+        description="Agents that it hosts, those that failed first; at most 64, and 1,000 in the whole pool.",
+        max_length=MAX_HOSTED_AGENTS,
     )
+    truncated: Bool = Field(default=False, description="It hosts more agents than are listed.")
     version: Annotated[str, StringConstraints(max_length=64)] | None = Field(
         default=None, description="Release of its sidecar."
     )

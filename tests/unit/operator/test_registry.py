@@ -7,6 +7,7 @@ import pytest
 from operator_objects import NOW, make_pod, make_record
 
 from switchboard_operator.instances import (
+    LISTED_AGENTS,
     MAX_AGENT_MESSAGE,
     MAX_INSTANCES,
     MESSAGE_BUDGET,
@@ -148,6 +149,32 @@ def test_messages_of_failed_agents_are_bounded_one_by_one_and_together() -> None
     messages = [agent.get("message", "") for item in listed for agent in item["agents"]]
     assert max(map(len, messages)) == MAX_AGENT_MESSAGE
     assert sum(map(len, messages)) <= MESSAGE_BUDGET
+
+
+def test_a_large_pool_lists_a_share_of_its_agents_those_that_failed_first() -> None:
+    agents = (*(HostedState(f"agent-{n:02}", "Ready") for n in range(60)), HostedState("late", "Failed", "boom"))
+    names = [f"w{n}" for n in range(50)]
+    registry = make_registry(*(make_record(name, heard=100.0, agents=agents) for name in names))
+    listed = tell_instances(observe_instances([make_pod(n) for n in names], {}, {}, registry, 100.0), {}, NOW)
+    assert {item["truncated"] for item in listed} == {True}
+    assert {item["agents"][0]["name"] for item in listed} == {"late"}
+    assert sum(len(item["agents"]) for item in listed) == LISTED_AGENTS
+
+
+def test_an_instance_whose_agents_fit_lists_them_all() -> None:
+    agents = tuple(HostedState(f"agent-{n:02}", "Ready") for n in range(60))
+    registry = make_registry(make_record(heard=100.0, agents=agents))
+    [entry] = tell_instances(observe_instances([make_pod()], {}, {}, registry, 100.0), {}, NOW)
+    assert (len(entry["agents"]), entry["truncated"]) == (60, False)
+
+
+def test_an_instance_not_heard_since_a_restart_is_known_to_host_more_than_was_listed() -> None:
+    before = told(agents=[{"name": "a", "state": "Ready"}], truncated=True)
+    instances = observe_instances([make_pod()], {}, before, make_registry(started=90.0), 100.0)
+    assert instances[0].is_cut
+    assert tell_instances(instances, before, NOW)[0]["truncated"]
+    heard = make_registry(make_record(heard=100.0, agents=(HostedState("a", "Ready"),)), started=90.0)
+    assert not observe_instances([make_pod()], {}, before, heard, 100.0)[0].is_cut
 
 
 def test_zones_come_from_endpoints_before_labels() -> None:

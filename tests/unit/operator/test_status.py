@@ -1,5 +1,6 @@
 """Status: what is claimed of what was observed, and nothing when nothing has changed."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -152,6 +153,17 @@ def test_an_agent_by_its_instances(
     assert claims(status)["Ready"] == expected
     assert says in status["conditions"][2]["message"]
     assert status["node"] == "writers"
+
+
+@pytest.mark.parametrize(("ready_before", "ready_after"), [(3, 2), (1, 1), (0, 0)])
+def test_where_agents_were_not_listed_what_was_ready_before_a_restart_stays_so(
+    ready_before: int, ready_after: int
+) -> None:
+    pool = [dataclasses.replace(make_instance(name, "Up", HostedState("a", "Ready")), is_cut=True) for name in "xy"]
+    agent = make_agent()
+    agent.status.update(readyInstances=ready_before)
+    status = build_agent_status(make_agent_snapshot(agent, make_node()), None, {"writers": pool}, NOW)
+    assert status["readyInstances"] == ready_after
 
 
 def test_a_condition_keeps_its_time_until_its_status_flips() -> None:
