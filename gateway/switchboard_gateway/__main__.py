@@ -31,6 +31,8 @@ HELP = """Run a Switchboard gateway. It is configured by the environment:
   SWITCHBOARD_TLS_FOLDER   tls.crt, tls.key and ca.crt for the links; without it they are plain text
   SWITCHBOARD_PLAIN_TEXT   accepted: with TLS, links without it too, while it is being turned on
   SWITCHBOARD_CHECK_TOKENS true: links must show their pod's token (false)
+  SWITCHBOARD_POD_TOKENS   how: keys, by the API server's published keys, or tokenReview, by asking it (keys)
+  SWITCHBOARD_POD_TOKENS_OUTAGE_SECONDS for which its yes lets pods reconnect while it is away (900)
   SWITCHBOARD_CHECK_SOURCE false: the token may come from another address than its pod's (true)
   SWITCHBOARD_TOKEN_FILE   this gateway's own token, for peers and operators
   SWITCHBOARD_POD_NAMESPACE namespace of the installation

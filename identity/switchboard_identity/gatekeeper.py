@@ -1,16 +1,15 @@
-"""Lets a stream in by its token, and says when it has to end: its token ran out, or its pod is gone."""
+"""Lets a stream in by its token, and says when it has to end: its token ran out or was revoked, or its pod is gone."""
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from switchboard_identity.identities import Admission, Claims, Member, Refused
-from switchboard_identity.keys import KeyCache, KeysUnavailable
 from switchboard_identity.membership import Membership, plain_address
-from switchboard_identity.tokens import CLOCK_SKEW_S, InvalidToken, UnknownKey, key_id_of, read_token
-from switchboard_wire.names import TOKEN_AUDIENCE
+from switchboard_identity.tokens import CLOCK_SKEW_S
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.identity")
@@ -21,13 +20,28 @@ LISTING_WAIT_S: Final = 5.0
 GONE_S: Final = 5.0
 
 
+# All streams begin together when a gateway starts; what is asked again of each must not come together for ever
+SPREAD: Final = 0.2
+
+
+class Tokens(Protocol):
+    """Who reads tokens: `keys.KeyedTokens` or `reviewed_tokens.ReviewedTokens`."""
+
+    async def read(self, token: str) -> Claims:
+        """The pod of a token. Raises Refused."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CheckRules:
-    """trust_domain: of the SPIFFE ids. check_source: the stream must come from the pod's own address."""
+    """trust_domain: of the SPIFFE ids. check_source: the stream must come from the pod's own address.
+
+    again_s: how often the token of a stream that lives is read again; None: never.
+    """
 
     trust_domain: str = "cluster.local"
-    audience: str = TOKEN_AUDIENCE
     check_source: bool = True
+    again_s: float | None = None
 
 
 class Gatekeeper:
@@ -37,9 +51,9 @@ class Gatekeeper:
     """
 
     def __init__(
-        self, keys: KeyCache, membership: Membership | None, rules: CheckRules, wall: Callable[[], float]
+        self, tokens: Tokens, membership: Membership | None, rules: CheckRules, wall: Callable[[], float]
     ) -> None:
-        self._keys, self._membership, self._rules, self._wall = keys, membership, rules, wall
+        self._tokens, self._membership, self._rules, self._wall = tokens, membership, rules, wall
         self._inside: dict[str, Admission] = {}
         if membership is not None:
             membership.on_change.append(self._members_changed)
@@ -55,6 +69,9 @@ class Gatekeeper:
         admission = Admission(claims, member, claims.spiffe_id(self._rules.trust_domain), loop.create_future())
         self._inside[claims.pod_uid] = admission
         self._set_expiry(admission, claims)
+        if self._rules.again_s is not None:
+            admission.token = token
+            admission.looking = asyncio.create_task(self._keep_looking(admission, self._rules.again_s))
         return admission
 
     async def identify(self, token: str, source: str) -> Member | None:
@@ -63,28 +80,47 @@ class Gatekeeper:
 
     async def renew(self, admission: Admission, token: str) -> None:
         """Take the fresh token of a stream that is inside. Raises Refused."""
-        claims = await self._check(token)
+        try:
+            claims = await self._check(token)
+        except Refused as refused:
+            if refused.code == pb.NODE_UNAVAILABLE and admission.token:
+                admission.token = token  # shown once; it is looked at when somebody can tell
+            raise
         if claims.pod_uid != admission.claims.pod_uid:
             raise Refused(pb.PERMISSION_DENIED, "the fresh token is another pod's")
+        if admission.token:
+            admission.token = token
         self._set_expiry(admission, claims)
 
     def release(self, admission: Admission) -> None:
         """The stream has ended."""
         if admission.expiry is not None:
             admission.expiry.cancel()
+        if admission.looking is not None:
+            admission.looking.cancel()
         if self._inside.get(admission.claims.pod_uid) is admission:
             del self._inside[admission.claims.pod_uid]
 
     async def _check(self, token: str) -> Claims:
         if not token:
             raise Refused(pb.UNAUTHENTICATED, "a token is asked for here: HELLO carries none")
-        try:
-            keys = await self._keys.find(key_id_of(token))
-            return read_token(token, keys, self._rules.audience, self._wall())
-        except KeysUnavailable as error:
-            raise Refused(pb.NODE_UNAVAILABLE, str(error)) from error
-        except (UnknownKey, InvalidToken) as error:
-            raise Refused(pb.UNAUTHENTICATED, str(error)) from error
+        return await self._tokens.read(token)
+
+    async def _keep_looking(self, admission: Admission, pause_s: float) -> None:
+        """Read the stream's token again and again; end the stream when it counts no longer."""
+        while True:
+            await asyncio.sleep(pause_s * random.uniform(1 - SPREAD, 1 + SPREAD))
+            try:
+                claims = await self._tokens.read(admission.token)
+            except Refused as refused:
+                if refused.code == pb.NODE_UNAVAILABLE:  # nobody can tell: what is inside stays
+                    continue
+                admission.revoke(f"its token counts no longer: {refused.message}")
+                return
+            if claims.pod_uid != admission.claims.pod_uid:
+                admission.revoke("its fresh token is another pod's")
+                return
+            self._set_expiry(admission, claims)
 
     async def _member(self, claims: Claims, source: str) -> Member | None:
         if self._membership is None:

@@ -48,13 +48,18 @@ class Member:
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """A stream that was let in. revoked: set, with the reason, when it has to end. member: None without membership."""
+    """A stream that was let in. revoked: set, with the reason, when it has to end. member: None without membership.
+
+    token: as last shown, where it is asked about again while the stream lives; else empty.
+    """
 
     claims: Claims
     member: Member | None
     spiffe_id: str
     revoked: "asyncio.Future[str]"
     expiry: asyncio.TimerHandle | None = field(default=None)
+    token: str = field(default="", repr=False)
+    looking: "asyncio.Task[None] | None" = field(default=None)
 
     def revoke(self, reason: str) -> None:
         if not self.revoked.done():

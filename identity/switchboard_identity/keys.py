@@ -7,7 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from switchboard_identity.tokens import KeySet, build_key_set
+from switchboard_identity.identities import Claims, Refused
+from switchboard_identity.tokens import InvalidToken, KeySet, UnknownKey, build_key_set, key_id_of, read_token
+from switchboard_wire.names import TOKEN_AUDIENCE
+from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.identity")
 
@@ -79,3 +82,20 @@ class KeyCache:
                 return
             self._fetched = clock()
             log.debug("keys for tokens", extra={"issuer": self._known.issuer, "keys": len(self._known.keys)})
+
+
+class KeyedTokens:
+    """Tokens as their signatures prove them. wall: seconds since the epoch."""
+
+    def __init__(self, keys: KeyCache, wall: Callable[[], float]) -> None:
+        self._keys, self._wall = keys, wall
+
+    async def read(self, token: str) -> Claims:
+        """The pod of a token. Raises Refused."""
+        try:
+            keys = await self._keys.find(key_id_of(token))
+            return read_token(token, keys, TOKEN_AUDIENCE, self._wall())
+        except KeysUnavailable as error:
+            raise Refused(pb.NODE_UNAVAILABLE, str(error)) from error
+        except (UnknownKey, InvalidToken) as error:
+            raise Refused(pb.UNAUTHENTICATED, str(error)) from error

@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from switchboard_gateway.access.guard import Guard, GuardRules, ReviewFailed
+from switchboard_gateway.access.guard import Guard, GuardRules
 from switchboard_gateway.access.rights import Right
+from switchboard_identity.asking import ReviewFailed
 
 NOW = 1_800_000_000.0
 

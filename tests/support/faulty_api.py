@@ -19,11 +19,12 @@ _WATCH_ERROR = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "mess
 
 @dataclass(slots=True)
 class FaultyApi:
-    """`status`: answer everything with it.  `delay_s`: answer that much later.  `fail_watches()`: end the running
-    watches with an ERROR event."""
+    """`status`: answer everything with it.  `forbidden`: beginnings of paths that are.  `delay_s`: answer that much
+    later.  `fail_watches()`: end the running watches with an ERROR event."""
 
     kubeconfig: Path
     status: int = 0
+    forbidden: tuple[str, ...] = ()
     delay_s: float = 0.0
     requests: int = 0
     _broken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,8 +72,9 @@ async def _forward(
 ) -> web.StreamResponse:
     api.requests += 1
     await asyncio.sleep(api.delay_s)
-    if api.status:
-        return web.json_response({"kind": "Status", "code": api.status, "message": "injected"}, status=api.status)
+    status = 403 if request.path.startswith(api.forbidden or ("//",)) else api.status
+    if status:
+        return web.json_response({"kind": "Status", "code": status, "message": "injected"}, status=status)
     headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
     broken = api.broken()
     timeout = aiohttp.ClientTimeout(total=None)

@@ -164,6 +164,14 @@ volumeMounts:
 {{- if .root.Values.tls.enabled }}
 - name: SWITCHBOARD_CHECK_TOKENS
   value: "true"
+{{- with .root.Values.tls.podTokens }}
+{{- if eq .check "tokenReview" }}
+- name: SWITCHBOARD_POD_TOKENS
+  value: tokenReview
+- name: SWITCHBOARD_POD_TOKENS_OUTAGE_SECONDS
+  value: {{ .outageSeconds | quote }}
+{{- end }}
+{{- end }}
 - name: SWITCHBOARD_CHECK_SOURCE
   value: {{ .root.Values.tls.checkSourceAddress | quote }}
 {{- if .root.Values.tls.acceptPlainText }}

@@ -28,7 +28,7 @@ async def secure(settings: AccessSettings) -> AsyncIterator[Security]:
 @contextlib.asynccontextmanager
 async def _guard(settings: AccessSettings) -> AsyncIterator[Guard]:
     # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
-    from switchboard_gateway.access.kube_reviews import KubeReviews
+    from switchboard_identity.kube_reviews import KubeReviews
     from switchboard_kube import connect
 
     rules = GuardRules(settings.audience, settings.trust_domain, settings.cache_s, settings.outage_s)

@@ -10,23 +10,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-from switchboard_gateway.access.flights import Flights
 from switchboard_gateway.access.reach import Key, keys_of
-from switchboard_gateway.access.rights import (
-    Json,
-    Right,
-    User,
-    access_review,
-    check_shape,
-    denied,
-    expiry_of,
-    is_allowed,
-    read_user,
-    token_review,
-)
+from switchboard_gateway.access.rights import Right, access_review, denied, is_allowed
 from switchboard_gateway.access.visitors import Ruling, Visitor
+from switchboard_identity.asking import Asker, ReviewFailed, keep_newest
+from switchboard_identity.flights import Flights
+from switchboard_identity.reviews import Json, User, check_shape, expiry_of, read_user, token_review
 from switchboard_wire.errors import SwitchboardError, failure
 from switchboard_wire.names import TOKEN_AUDIENCE
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -37,21 +28,10 @@ log = logging.getLogger("switchboard.gateway.access")
 REFUSED_S: Final = 5.0
 # An API server that is away is asked again at this pace
 RETRY_S: Final = 1.0
-# A review takes milliseconds; an API server that hangs must not hold a call for long
-REVIEW_S: Final = 5.0
-# At once, so that a flood of made-up tokens is none at the API server
-REVIEWS_AT_ONCE: Final = 32
 # Tokens that are remembered; refused ones apart, so that made-up ones push out nobody
 MAX_TOKENS: Final = 10_000
 # Of one client: the Agents that it calls
 MAX_RULINGS: Final = 2_000
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class ReviewFailed(Exception):
-    """The API server gave no answer, or does not let this gateway ask."""
 
 
 class Reviews(Protocol):
@@ -86,9 +66,7 @@ class Guard:
         self._visitors: dict[bytes, Visitor] = {}  # by the token's digest: a dump of this shows no token
         self._refused: dict[bytes, tuple[SwitchboardError, float]] = {}
         self._flights = Flights()
-        self._turn = asyncio.Semaphore(REVIEWS_AT_ONCE)
-        self._is_away = False  # the API server did not answer the last time
-        self._warned = float("-inf")
+        self._asker = Asker("clients", clock)
 
     async def enter(self, token: str) -> Visitor:
         """The client of a token. Raises UNAUTHENTICATED, or NODE_UNAVAILABLE when nobody can say."""
@@ -104,7 +82,7 @@ class Guard:
         def identify() -> Coroutine[Any, Any, Visitor]:
             return self._identify(key, token)
 
-        if self._is_away and visitor is not None and now < visitor.last:
+        if self._asker.is_away and visitor is not None and now < visitor.last:
             self._flights.start(key, identify)
             return visitor
         return await self._flights.join(key, identify)
@@ -116,7 +94,7 @@ class Guard:
         for right in visitor.lacks(rights, now):
             task = self._flights.start((id(visitor), right), self._ruling_on(visitor, right))
             known = visitor.rulings.get(right)
-            if not (self._is_away and known is not None and now < known.last):
+            if not (self._asker.is_away and known is not None and now < known.last):
                 waiting.append(task)
         for each in waiting:
             await asyncio.shield(each)
@@ -143,17 +121,17 @@ class Guard:
     async def _identify(self, key: bytes, token: str) -> Visitor:
         audience = self._rules.audience
         try:
-            answer = await self._ask(lambda: self._reviews.token(token_review(token, audience)), "token")
+            answer = await self._asker.ask(lambda: self._reviews.token(token_review(token, audience)), "token")
             user = read_user(answer, audience)
         except ReviewFailed as error:
             return self._go_on(self._visitors.get(key), error)
         except SwitchboardError as error:
             self._visitors.pop(key, None)
-            _keep(self._refused, key, (error, self._clock() + REFUSED_S), MAX_TOKENS)
+            keep_newest(self._refused, key, (error, self._clock() + REFUSED_S), MAX_TOKENS)
             raise
         visitor = self._admit(self._visitors.get(key), token, user)
         self._refused.pop(key, None)
-        _keep(self._visitors, key, visitor, MAX_TOKENS)
+        keep_newest(self._visitors, key, visitor, MAX_TOKENS)
         return visitor
 
     def _admit(self, visitor: Visitor | None, token: str, user: User) -> Visitor:
@@ -181,7 +159,7 @@ class Guard:
     async def _rule(self, visitor: Visitor, right: Right) -> None:
         rules = self._rules
         try:
-            answer = await self._ask(lambda: self._reviews.access(access_review(visitor.user, right)), "access")
+            answer = await self._asker.ask(lambda: self._reviews.access(access_review(visitor.user, right)), "access")
         except ReviewFailed as error:
             known, now = visitor.rulings.get(right), self._clock()
             if known is None or now >= known.last:
@@ -191,21 +169,7 @@ class Guard:
         now, allowed = self._clock(), is_allowed(answer)
         counts_s = rules.cache_s if allowed else min(rules.cache_s, REFUSED_S)
         ruling = Ruling(allowed, now + counts_s, now + counts_s + (rules.outage_s if allowed else 0.0))
-        _keep(visitor.rulings, right, ruling, MAX_RULINGS)
-
-    async def _ask(self, review: Callable[[], Coroutine[Any, Any, Json]], what: str) -> Json:
-        try:
-            async with self._turn, asyncio.timeout(REVIEW_S):
-                answer = await review()
-        except (TimeoutError, ReviewFailed) as error:
-            reason = str(error) or f"no answer within {REVIEW_S:g} s"
-            self._is_away = True
-            if self._clock() - self._warned > REVIEW_S:
-                self._warned = self._clock()
-                log.warning("clients cannot be checked", extra={"review": what, "reason": reason[:300]})
-            raise ReviewFailed(reason) from error
-        self._is_away = False
-        return answer
+        keep_newest(visitor.rulings, right, ruling, MAX_RULINGS)
 
 
 def refusal(visitor: Visitor, right: Right) -> SwitchboardError:
@@ -218,11 +182,3 @@ def refusal(visitor: Visitor, right: Right) -> SwitchboardError:
 def _unavailable(error: ReviewFailed) -> SwitchboardError:
     message = f"the API server does not say who may do this: {str(error)[:200]}"
     return failure(pb.NODE_UNAVAILABLE, message, retry_after_ms=int(RETRY_S * 1000))
-
-
-def _keep(known: dict[K, V], key: K, value: V, most: int) -> None:
-    """Remember it as the newest; the oldest gives way."""
-    known.pop(key, None)
-    known[key] = value
-    if len(known) > most:
-        del known[next(iter(known))]

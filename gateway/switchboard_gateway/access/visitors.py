@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
-from switchboard_gateway.access.rights import Right, User
+from switchboard_gateway.access.rights import Right
+from switchboard_identity.reviews import User
 from switchboard_wire.peer import LocalPeer
 
 # Types that one client calls; beyond this they are looked at anew

@@ -12,6 +12,7 @@ from switchboard_gateway import grpc_limits
 from switchboard_gateway.access import settings as access
 from switchboard_gateway.grpc_limits import GrpcLimits
 from switchboard_gateway.settings import ENV_SESSION_AGENTS
+from switchboard_identity.settings import IdentitySettings
 from switchboard_operator import lease
 from switchboard_operator.metrics_api import documents
 from switchboard_operator.pod import Images, Surroundings, build_template
@@ -268,6 +269,21 @@ def test_without_tls_nothing_of_it_is_there(render: Render) -> None:
     assert not [key for key in granted(manifests, "Role", f"{OPERATOR}-own") if "secrets" in key[1]]
 
 
+def test_pods_tokens_are_reviewed_only_when_asked_for(render: Render) -> None:
+    for tls in ({}, {"enabled": False, "podTokens": {"check": "tokenReview"}}):
+        off = render(tls=tls)
+        assert not [item for item in off if item["metadata"]["name"] == "switchboard-token-reviews"]
+        assert all(names.ENV_POD_TOKENS not in environment(off, each) for each in (OPERATOR, GATEWAY))
+    on = render(tls={"podTokens": {"check": "tokenReview", "outageSeconds": 7}})
+    for deployment in (OPERATOR, GATEWAY):
+        found = IdentitySettings.from_environment(environment(on, deployment))
+        assert (found.checks, found.reviews, found.outage_s) == (True, True, 7.0)
+    usual = render(tls={"podTokens": {"check": "tokenReview"}})
+    assert IdentitySettings.from_environment(environment(usual, GATEWAY)).outage_s == IdentitySettings().outage_s
+    subjects = one(usual, "ClusterRoleBinding", "switchboard-token-reviews")["subjects"]
+    assert {subject["name"] for subject in subjects} == {OPERATOR, GATEWAY}
+
+
 def test_plain_text_is_accepted_beside_tls_only_when_asked_for(render: Render) -> None:
     for deployment in (OPERATOR, GATEWAY):
         assert names.ENV_PLAIN_TEXT not in environment(render(), deployment)
@@ -353,13 +369,19 @@ ROLES = {
     "operator's metrics API": ("ClusterRole", "switchboard-metrics-server", "The operator, for the metrics APIs"),
     "operator's own": ("Role", f"{OPERATOR}-own", "The operator, in its own namespace"),
     "gateway's own": ("Role", f"{GATEWAY}-own", "The gateway, in its own namespace"),
+    "reviews of pods' tokens": (
+        "ClusterRole",
+        "switchboard-token-reviews",
+        "Operator and gateway, where pods' tokens are reviewed",
+    ),
     "gateway's clients": ("ClusterRole", f"{GATEWAY}-auth", "The gateway, where it checks its clients"),
 }
 
 
 @pytest.mark.parametrize(("kind", "name", "heading"), ROLES.values(), ids=ROLES.keys())
 def test_roles_grant_what_is_documented_and_no_more(render: Render, kind: str, name: str, heading: str) -> None:
-    assert granted(render(gateway={"auth": "kubernetes"}), kind, name) == documented(heading)
+    values = {"gateway": {"auth": "kubernetes"}, "tls": {"podTokens": {"check": "tokenReview"}}}
+    assert granted(render(**values), kind, name) == documented(heading)
 
 
 def test_the_gateway_reads_and_writes_nothing_but_events() -> None:
@@ -394,7 +416,8 @@ def test_no_role_has_a_wildcard(render: Render) -> None:
 
 def test_a_namespaced_release_grants_nothing_elsewhere(render: Render) -> None:
     values: dict[str, Any] = {"rbac": {"namespaced": True}, "crds": {"enabled": False}, "test": {"enabled": False}}
-    manifests = render(watchNamespaces=["a", "b"], gateway={"auth": "kubernetes"}, **values)
+    tls = {"podTokens": {"check": "tokenReview"}}
+    manifests = render(watchNamespaces=["a", "b"], gateway={"auth": "kubernetes"}, tls=tls, **values)
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
     assert not [item for item in manifests if item["kind"] in cluster_wide]
     for component, name in (("operator", OPERATOR), ("gateway", GATEWAY)):

@@ -1,5 +1,6 @@
-"""Fixtures: an API server with controllers, a namespace, operators as processes."""
+"""Fixtures: an API server with controllers, a namespace, operators as processes, a pod."""
 
 from operator_process import kube, namespace, server, start_operator
+from real_pods import pod
 
-__all__ = ["kube", "namespace", "server", "start_operator"]
+__all__ = ["kube", "namespace", "pod", "server", "start_operator"]

@@ -16,7 +16,7 @@ from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.peers import Peers, Self
 from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
-from switchboard_identity.keys import KeyCache
+from switchboard_identity.keys import KeyCache, KeyedTokens
 from switchboard_identity.membership import Membership, members_of
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.tokens import KeySet
@@ -56,7 +56,7 @@ async def replica(
     gateways = [(t.pod, t.pod_uid, "127.0.0.1") for t in (FIRST, SECOND)]
     slices = [gateway_slice(*gateways), pod_slice("writers", ("writers-1", "uid-1", "127.0.0.1"))]
     membership.update(members_of(slices, HOME))
-    gate = Gatekeeper(KeyCache(keys), membership, CheckRules(), lambda: NOW)
+    gate = Gatekeeper(KeyedTokens(KeyCache(keys), lambda: NOW), membership, CheckRules(), lambda: NOW)
     core = Core("default", GatewayMetrics.create(CollectorRegistry()))
     bundle = (trusts or ca).bundle
     dialling = Dialling(lambda: bundle, path / "token" if token is not None else None)

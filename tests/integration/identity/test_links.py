@@ -17,7 +17,7 @@ from switchboard_gateway.core import Core
 from switchboard_gateway.links import LinkRules, LinkServer
 from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
-from switchboard_identity.keys import KeyCache
+from switchboard_identity.keys import KeyCache, KeyedTokens
 from switchboard_identity.membership import Membership, members_of
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.tokens import KeySet
@@ -53,7 +53,7 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
     folder = ca.write(tmp_path / "tls", names.LINKS_SERVICE)
     membership = Membership()
     membership.update(members_of([pod_slice("writers", POD), pod_slice("readers", OTHER)], "system"))
-    gate = Gatekeeper(KeyCache(keys), membership, CheckRules(), lambda: NOW)
+    gate = Gatekeeper(KeyedTokens(KeyCache(keys), lambda: NOW), membership, CheckRules(), lambda: NOW)
     core = Core("default", GatewayMetrics.create(CollectorRegistry()))
     context = ReloadingContext(CertificateFolder(folder))
     server = LinkServer(core, LinkRules("gateway-1", gate, context))

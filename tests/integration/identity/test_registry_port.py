@@ -13,7 +13,7 @@ from identity_fakes import NOW, TestCa, TokenOf, gateway_slice, key_set, pod_sli
 from sidecar_ends import until
 
 from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
-from switchboard_identity.keys import KeyCache
+from switchboard_identity.keys import KeyCache, KeyedTokens
 from switchboard_identity.membership import Membership, members_of
 from switchboard_identity.serving import CertificateFolder, server_credentials
 from switchboard_identity.tokens import KeySet
@@ -61,7 +61,7 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
 
     ca, membership, registry = TestCa("ca"), Membership(), Registry(started=0.0)
     folder = ca.write(tmp_path / "tls", names.REGISTRY_SERVICE)
-    gate = Gatekeeper(KeyCache(keys), membership, CheckRules(), lambda: NOW)
+    gate = Gatekeeper(KeyedTokens(KeyCache(keys), lambda: NOW), membership, CheckRules(), lambda: NOW)
     board = Board()
     board.set_interval(("team", "writers"), 2000)
     service = RegistryService(registry, board, Demands(), lambda pool: None, "operator-1")

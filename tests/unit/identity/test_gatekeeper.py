@@ -10,7 +10,7 @@ from identity_fakes import NOW, TokenOf, gateway_slice, key_set, pod_slice
 from switchboard_identity import gatekeeper
 from switchboard_identity.gatekeeper import CheckRules, Gatekeeper
 from switchboard_identity.identities import Admission, Refused
-from switchboard_identity.keys import KeyCache, KeysUnavailable
+from switchboard_identity.keys import KeyCache, KeyedTokens, KeysUnavailable
 from switchboard_identity.membership import Membership, members_of
 from switchboard_identity.tokens import KeySet
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -51,7 +51,7 @@ async def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     slices = [pod_slice("writers", POD), pod_slice("readers", OTHER), gateway_slice(("g", "uid-g", "10.0.0.9"))]
     membership.update(members_of(slices, HOME))
     wall: Callable[[], float] = lambda: made.now  # noqa: E731
-    keeper = Gatekeeper(KeyCache(fetch), membership, CheckRules(), wall)
+    keeper = Gatekeeper(KeyedTokens(KeyCache(fetch), wall), membership, CheckRules(), wall)
     made = Gate(key_set("key-1"), membership, keeper)
     return made
 
@@ -94,7 +94,8 @@ async def test_addresses_are_not_looked_at_where_the_network_translates_them(gat
     async def fetch() -> KeySet:
         return key_set("key-1")
 
-    keeper = Gatekeeper(KeyCache(fetch), gate.membership, CheckRules(check_source=False), lambda: NOW)
+    tokens = KeyedTokens(KeyCache(fetch), lambda: NOW)
+    keeper = Gatekeeper(tokens, gate.membership, CheckRules(check_source=False), lambda: NOW)
     assert await keeper.admit(GOOD.sign(), "10.0.0.66")
 
 

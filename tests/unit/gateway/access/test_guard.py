@@ -8,6 +8,7 @@ from access_fakes import Clock, FakeReviews, jwt_of, make_guard
 from switchboard_gateway.access import guard as guard_module
 from switchboard_gateway.access.guard import REFUSED_S, RETRY_S
 from switchboard_gateway.access.rights import INVOKE, Right
+from switchboard_identity import asking
 from switchboard_wire.errors import NodeUnavailable, PermissionDenied, SwitchboardError, Unauthenticated
 
 ECHO = Right(INVOKE, "default", "echo")
@@ -156,7 +157,7 @@ async def test_an_expired_token_gets_nobody_in_while_the_api_server_is_away() ->
 
 
 async def test_known_clients_wait_once_for_an_api_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "REVIEW_S", 0.01)
+    monkeypatch.setattr(asking, "REVIEW_S", 0.01)
     reviews, clock = FakeReviews(), Clock()
     guard = make_guard(reviews, clock, cache_s=30.0)
     token = reviews.grant("bot", ECHO)
@@ -164,7 +165,7 @@ async def test_known_clients_wait_once_for_an_api_server_that_hangs(monkeypatch:
     reviews.holds.clear()
     clock.now = 31.0
     assert await guard.require(token, ECHO) is visitor
-    monkeypatch.setattr(guard_module, "REVIEW_S", 3600.0)
+    monkeypatch.setattr(asking, "REVIEW_S", 3600.0)
     clock.now = 40.0
     async with asyncio.timeout(60):
         assert await guard.require(token, ECHO) is visitor

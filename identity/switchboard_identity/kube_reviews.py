@@ -1,13 +1,24 @@
 """Questions to the API server's two review APIs."""
 
-from switchboard_gateway.access.guard import ReviewFailed
-from switchboard_kube import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS, ApiError, Json, Kube, Resource
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from switchboard_identity.asking import ReviewFailed
+from switchboard_kube import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS, ApiError, Json, Resource
+
+
+class Creating(Protocol):
+    """As much of an API server as a review needs."""
+
+    async def create(self, resource: Resource, manifest: Mapping[str, Any]) -> Json:
+        """Make an object; a review comes back answered. Raises ApiError."""
+        ...
 
 
 class KubeReviews:
-    """The review APIs of one API server; the gateway's role must let it create both kinds."""
+    """The review APIs of one API server; whoever asks needs a role that lets it create what it asks."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Creating) -> None:
         self._kube = kube
 
     async def token(self, review: Json) -> Json:
