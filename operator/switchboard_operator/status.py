@@ -152,7 +152,7 @@ def _ready(snapshot: NodeSnapshot, fault: Fault | None, desired: int) -> Claim:
     ready = deployment.status.get("readyReplicas", 0)
     if desired == 0 and deployment.spec.get("replicas", 1) == 0:
         return Claim("Ready", True, "ScaledToZero", "no instances, as asked")
-    if desired and ready >= desired:
+    if ready and ready >= desired:  # for a moment more than desired: a pool that shrinks or falls asleep stays ready
         return Claim("Ready", True, "InstancesReady", f"{ready} of {desired} instances are ready")
     return Claim("Ready", False, *_why_not_ready(snapshot, deployment, ready, desired))
 

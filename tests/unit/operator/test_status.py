@@ -63,6 +63,13 @@ def make_instance(name: str = "writers-a", state: str = "Up", *agents: HostedSta
             id="none is as asked",
         ),
         pytest.param(
+            deployment(1, observedGeneration=1, replicas=1, readyReplicas=1),
+            0,
+            ("True", "RollingOut"),
+            ("True", "InstancesReady"),
+            id="one that is ready and about to go keeps it ready",
+        ),
+        pytest.param(
             deployment(
                 observedGeneration=1,
                 conditions=[{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}],
