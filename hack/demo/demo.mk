@@ -19,6 +19,10 @@ test-journeys: installed ## Journeys on the cluster: API server, kubelet, gatewa
 test-long: installed ## Journeys that take long
 	$(PY) -m pytest -q tests/journeys -m long
 
+.PHONY: life
+life: installed ## Record the life of a pool into docs/explanation/life-of-a-pool.md (4 minutes; SYNC: the autoscaler's interval)
+	@$(LIVE) life --sync $(or $(SYNC),5)
+
 .PHONY: reliability
 reliability: installed ## The figures of docs/reliability.md, at 1,000 messages a second (20 minutes; use an idle machine)
 	@mkdir -p build/bench; rm -f build/bench/reliability.json

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from live.page import put_between
+
 Row = Mapping[str, Any]
 BEGIN = "<!-- figures: written by make reliability -->"
 END = "<!-- end of figures -->"
@@ -60,11 +62,7 @@ def worded(name: str) -> str:
 
 def insert(page: str, rows: Sequence[Row]) -> str:
     """The page with these figures in the place of those that it has. Raises ValueError when it has no place."""
-    before, mark, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        raise ValueError(f"no place for figures: {BEGIN} … {END}")
-    return "\n".join([f"{before}{BEGIN}", "", *tables(rows), "", f"{END}{after}"])
+    return put_between(page, (BEGIN, END), tables(rows))
 
 
 def main() -> int:

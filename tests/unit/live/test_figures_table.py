@@ -59,5 +59,5 @@ def test_new_figures_take_the_place_of_the_old_and_nothing_else() -> None:
 
 
 def test_a_page_without_a_place_is_refused() -> None:
-    with pytest.raises(ValueError, match="no place for figures"):
+    with pytest.raises(ValueError, match="no place for it"):
         insert("# Head\n", [ROW])
