@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ def prepare(*, halts: bool = False) -> Machine:
 
     A halted processor of a virtual machine is woken by its host, which can take longer than what is measured and
     differs from host to host. Staying awake takes the right to open the kernel's interface, and lasts as long as this
-    process.
+    process. From here on SIGTERM ends it as Ctrl-C does, so that it takes along what it has started.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     busy = _look_around()
     if busy > BUSY_SHARE:
         print(f"WARNING: the machine is {busy:.0%} busy; the figures are not worth keeping", flush=True)
