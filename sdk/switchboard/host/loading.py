@@ -1,5 +1,6 @@
 """From `module:attribute` to a handler: imports user code, and says in one line what is wrong with it."""
 
+import contextlib
 import importlib
 import inspect
 import json
@@ -15,6 +16,9 @@ from typing import Any
 from switchboard.host.definition import Definition, Hook, build_definition, definition_of, methods_of
 from switchboard.host.signature import Signature, read_signature
 from switchboard.typed import converter_of
+
+# Agents load side by side, each in a thread: an import that disturbs another is over long before so many looks
+LOOKS = 100
 
 
 class LoadError(Exception):
@@ -67,9 +71,17 @@ def load_entry(entry: str, config: Mapping[str, Any], code: Path) -> Loaded:
 
 def import_module(entry: str, name: str, code: Path) -> ModuleType:
     """Import a module of user code. Raises LoadError."""
-    importlib.invalidate_caches()
+    _forget_folders()
     module: ModuleType = _in_user_code(entry, code, lambda: importlib.import_module(name))
     return module
+
+
+def _forget_folders() -> None:
+    """Let Python look into folders anew. Its own way of doing so breaks off when another thread imports meanwhile."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(RuntimeError, KeyError):  # its list of folders grew, or lacks one already
+            importlib.invalidate_caches()
+            return
 
 
 def forget_module(name: str, code: Path) -> None:

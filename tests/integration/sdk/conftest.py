@@ -21,7 +21,7 @@ from switchboard_wire.sockets import SocketPeer, serve_socket
 from switchboard_wire.streams import run_stream, stream_service
 from switchboard_wire.v1 import frames_pb2 as pb
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class FarEnd:
@@ -193,11 +193,12 @@ async def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         yield pod
     finally:
         pod.stop.set()
-        await host
+        await asyncio.gather(host, return_exceptions=True)
         await pod.sidecar.stop()
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(pod.code)):
                 del sys.modules[name]
+        host.result()
 
 
 @pytest.fixture
