@@ -20,6 +20,7 @@ from devcluster.waiting import wait_until
 MARK = "SWITCHBOARD_CLUSTER_PART"
 STATE, THREADS, MEMORY, CODE, ENVIRONMENT_START, ENVIRONMENT_END = 3, 20, 23, 26, 50, 51  # proc_pid_stat(5)
 EXEC_TIMEOUT_S = 5  # microseconds as a rule; a slow disk or a frozen process may stretch it
+KILL_TIMEOUT_S = 60  # a killed program still needs a processor in order to end, and on a busy machine waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def end(pids: Iterable[int], grace_s: float) -> None:
     if grace_s > 0:
         with suppress(DeadlinePassed):  # force is next
             signal_and_wait(chosen, signal.SIGTERM, grace_s)
-    signal_and_wait(chosen, signal.SIGKILL, 10)
+    signal_and_wait(chosen, signal.SIGKILL, KILL_TIMEOUT_S)
 
 
 def signal_and_wait(pids: list[int], number: signal.Signals, timeout_s: float) -> None:

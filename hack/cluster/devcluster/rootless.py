@@ -5,8 +5,10 @@ Any number of them may run at once, each with a state folder of its own.
 """
 
 import datetime
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from devcluster.waiting import wait_until
 
 READY_TIMEOUT_S = 90  # about four seconds on an idle machine; generous, because tests share it
 ATTEMPTS = 3  # another process may take a free port before we do
+# Below the ports of outgoing connections on Linux: a server that was killed finds its port free when it is back
+PORTS = range(11_000, 15_000)
 
 
 @contextmanager
@@ -120,11 +124,15 @@ def ports_path(state: Path) -> Path:
 
 def free_ports(count: int) -> list[int]:
     """Return ports of the loopback that nobody uses at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
-    finally:
-        for opened in sockets:
-            opened.close()
+    drawn = random.SystemRandom().sample(PORTS, len(PORTS))
+    return list(itertools.islice((port for port in drawn if is_free(port)), count))
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody uses the port of the loopback at this moment."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

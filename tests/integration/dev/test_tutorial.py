@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from switchboard_cli.dev_target import choose_ports
+from ports import free_port
 
 pytestmark = pytest.mark.integration
 
 TUTORIAL = Path(__file__).resolve().parents[3] / "docs" / "tutorial" / "first-agent.md"
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,8 @@ class Tour:
     """A folder, an environment and, once started, `switchboard dev` in it."""
 
     def __init__(self, folder: Path) -> None:
-        ports = choose_ports(None, None)
         self.folder = folder
-        self.grpc, self.http = ports.links, ports.gateway_ops
+        self.grpc, self.http = free_port(), free_port()
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self.env = {

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
+from ports import free_port
 
 from switchboard import InvalidMessage, SwitchboardError, SyncClient, UnknownMessageType
-from switchboard_cli.dev_target import choose_ports
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples"
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def dev() -> Iterator[Callable[..., SyncClient]]:
     with contextlib.ExitStack() as stack:
 
         def start(*arguments: str) -> SyncClient:
-            ports = choose_ports(None, None)
+            grpc_port = free_port()
             command = [sys.executable, "-m", "switchboard_cli.main", "dev", *arguments]
-            command += ["--port", str(ports.links), "--http-port", str(ports.gateway_ops)]
+            command += ["--port", str(grpc_port), "--http-port", str(free_port())]
             process = stack.enter_context(
                 subprocess.Popen(command, cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             )
@@ -43,7 +43,7 @@ def dev() -> Iterator[Callable[..., SyncClient]]:
                 if line.startswith("ready in"):
                     break
             threading.Thread(target=process.stdout.read, daemon=True).start()
-            return stack.enter_context(SyncClient(f"localhost:{ports.links}", timeout_s=WAIT_S))
+            return stack.enter_context(SyncClient(f"localhost:{grpc_port}", timeout_s=WAIT_S))
 
         yield start
 
@@ -86,7 +86,7 @@ def test_the_counter_counts_by_key(dev: Callable[..., SyncClient]) -> None:
 
 @pytest.fixture
 def translator() -> Iterator[int]:
-    port = choose_ports(None, None).links
+    port = free_port()
     with serving([sys.executable, "http-agent/server.py"], port, PORT=str(port)) as found:
         yield found
 
@@ -114,7 +114,7 @@ def serving(command: list[str], port: int, **environ: str) -> Iterator[int]:
 
 
 def test_a_flask_app_is_an_agent(dev: Callable[..., SyncClient]) -> None:
-    port = choose_ports(None, None).links
+    port = free_port()
     command = [sys.executable, "-m", "flask", "--app", "flask-agent/app.py", "run", "--port", str(port)]
     with serving(command, port):
         client = dev("--http", f"sentiment={port}")
@@ -125,7 +125,7 @@ def test_a_flask_app_is_an_agent(dev: Callable[..., SyncClient]) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="this machine has no Node to run the example with")
 def test_a_node_server_is_an_agent_that_answers_in_pieces(dev: Callable[..., SyncClient]) -> None:
-    port = choose_ports(None, None).links
+    port = free_port()
     with serving(["node", "node-agent/server.mjs"], port, PORT=str(port)):
         client = dev("--http", f"countdown={port}")
         assert "".join(client.stream("countdown", "3")) == "3\n2\n1\nlift-off\n"

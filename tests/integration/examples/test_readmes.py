@@ -15,24 +15,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from switchboard_cli.dev_target import choose_ports
+from ports import free_port
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[3]
 READMES = sorted((ROOT / "examples").glob("*/README.md"))
 COMMAND_LINE = ROOT / "docs" / "reference" / "command-line.md"
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 class Terminal:
     """Runs commands as a person pastes them; ports are free ones instead of those that the text names."""
 
     def __init__(self, text: str, stack: contextlib.ExitStack) -> None:
-        ports = choose_ports(None, None)
-        self._ports = {"7400": ports.links, "8080": ports.gateway_ops}  # not the usual ones, even if they are free
-        self._ports |= {number: choose_ports(None, None).links for number in re.findall(r"\b801\d\b", text)}
+        named = {"7400", "8080", *re.findall(r"\b801\d\b", text)}
+        self._ports = {number: free_port() for number in named}  # not the usual ones, even if they are free
         self._stack = stack
         self._env = {
             **os.environ,
