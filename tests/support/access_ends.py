@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from switchboard_gateway.instances import Instance
 from switchboard_wire import names
 from switchboard_wire.peer import local_pair
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 # A client tries for so long before it says that nobody could let it in
 CONNECT_S = 20.0
 # Long enough to see that an answer is remembered, short enough to wait for its end
@@ -49,7 +50,16 @@ class Team:
         binding = {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
         for item in ({"kind": "Role", "rules": [rule]}, binding):
             self.kubectl.run("apply", "-f", "-", stdin=head | item)
+        self._await_right(account, f"{resource}.{names.GROUP}{f'/{name}' if name else ''}", verbs[-1])
         return role
+
+    def _await_right(self, account: str, resource: str, verb: str) -> None:
+        """The API server judges by rules that it learns of a moment after they were written."""
+        user = f"system:serviceaccount:{self.namespace}:{account}"
+        asked = ["auth", "can-i", verb, resource, "-n", self.namespace, "--as", user]
+        ends = time.monotonic() + DEADLINE_S
+        while self.kubectl.try_run(*asked).stdout.strip() != "yes":
+            assert time.monotonic() < ends, f"{account} may not {verb} {resource}"
 
     def revoke(self, role: str) -> None:
         self.kubectl.run("delete", "rolebinding", role, "-n", self.namespace)

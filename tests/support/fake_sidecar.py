@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import grpc.aio
-from operator_process import eventually
+from operator_process import DEADLINE_S, eventually
 
 from switchboard_kube import PODS, Json, Kube, Selector
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Heartbeat, Report
@@ -44,7 +44,7 @@ class Sidecar:
 
     async def _talk(self, port: int) -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(DEADLINE_S):
                 await channel.channel_ready()
             connect = channel.stream_stream(REGISTRY_METHOD, Report.SerializeToString, Directive.FromString)
             try:

@@ -18,7 +18,7 @@ from switchboard_wire.names import LINK_SERVICE, SESSION_METHOD, SESSION_SERVICE
 from switchboard_wire.sockets import PREFACE
 from switchboard_wire.v1 import frames_pb2 as pb
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 

@@ -17,8 +17,8 @@ from ports import free_port
 from switchboard_gateway import settings as gateway
 from switchboard_wire import names
 
-# A process starts in a second on an idle machine
-START_S = 60.0
+# A process starts in a second on an idle machine, and under a load of twenty in half a minute
+START_S = 180.0
 HOST = "127.0.0.1"
 
 

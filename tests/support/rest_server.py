@@ -19,7 +19,7 @@ from switchboard_wire.peer import Peer, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 
 AgentHandler = Callable[[IncomingCall], Awaitable[None]]
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 
 class FakeInstance:

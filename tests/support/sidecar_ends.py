@@ -23,7 +23,7 @@ from switchboard_wire.peer import Peer, PeerEvents
 from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_tcp
 from switchboard_wire.v1 import frames_pb2 as pb
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 Answer = Callable[[IncomingCall], Awaitable[None]]
 
 
@@ -130,7 +130,7 @@ class FakeGateway:
 
 
 def new_call(type_: str, **fields: Any) -> pb.Open:
-    fields.setdefault("deadline_ms", 15_000)
+    fields.setdefault("deadline_ms", 60_000)
     return pb.Open(target=pb.Target(type=type_, key=fields.pop("key", "")), **fields)
 
 

@@ -19,6 +19,8 @@ CHART = ROOT / "charts" / "switchboard"
 RELEASE, NAMESPACE = "mesh", "mesh-system"  # neither is a word of the chart, so a constant in a template shows
 
 Manifest = dict[str, Any]
+# Of one command; the longest one is the start of a control plane, which is tried three times
+TIMEOUT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Server:
 
 def run(command: list[str], stdin: str | None = None, environment: dict[str, str] | None = None) -> Outcome:
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=120, env=environment, check=False
+        command, input=stdin, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

@@ -68,7 +68,7 @@ def test_columns_tell_the_state_within_eighty_characters(kubectl, namespace) -> 
     both = kubectl.run("get", "-n", namespace, "agentnodes,agents.switchboard.dev").splitlines()
     assert max(map(len, both)) <= 80
     assert "AllInstancesUp" in kubectl.run("get", "-n", namespace, "sbn", "-o", "wide")
-    kubectl.run("wait", "-n", namespace, "--for=condition=Ready", "--timeout=10s", "sbn/writers")
+    kubectl.run("wait", "-n", namespace, "--for=condition=Ready", "--timeout=60s", "sbn/writers")
     assert "writers" in kubectl.run("get", "-n", namespace, "switchboard", "-o", "name")
 
 

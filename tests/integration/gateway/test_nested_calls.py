@@ -73,7 +73,7 @@ async def pod(folder: Path, address: str, *agents: str) -> AsyncIterator[None]:
 
 
 async def ask(core: Core, type_: str, number: int) -> object:
-    open_ = pb.Open(target=pb.Target(type=type_), deadline_ms=20_000)
+    open_ = pb.Open(target=pb.Target(type=type_), deadline_ms=60_000)
     close = await call_unary(core.attach_local("test"), open_, Payload(str(number).encode(), "application/json"))
     return json.loads(close.data)
 

@@ -20,7 +20,7 @@ from switchboard_wire.limits import SERVER_OPTIONS
 from switchboard_wire.peer import Peer, local_pair
 from switchboard_wire.sockets import SocketPeer
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @dataclass

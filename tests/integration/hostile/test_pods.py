@@ -72,6 +72,20 @@ def ask(world: World, timeout_s: float = 2.0) -> object:
         return client.request("trap", "x").value
 
 
+def ask_in_vain(world: World, host: Wire) -> int:
+    """Ask with a short deadline until a call was at the host before it; its number."""
+    known = opened(host)
+    while len(opened(host)) == len(known):
+        with pytest.raises((DeadlineExceeded, NodeUnavailable)):  # the latter when there is no session in time
+            ask(world, 0.5)
+    return opened(host)[-1]
+
+
+def opened(host: Wire) -> list[int]:
+    """The numbers of the calls that the host was given."""
+    return [frame.call for frame in list(host.frames) if frame.kind == pb.OPEN]
+
+
 def answering(host: Wire, answer: Callable[[int], list[pb.Frame]]) -> Callable[[], None]:
     """Answer calls as they come, until told to stop."""
     stopped = threading.Event()
@@ -100,10 +114,10 @@ def closing(call: int, data: bytes) -> pb.Frame:
 
 
 def test_a_host_that_never_answers_costs_its_callers_their_deadline_alone(world: World, host: Wire) -> None:
-    for _ in range(3):
-        with pytest.raises(DeadlineExceeded):
-            ask(world, 0.5)
-    until(lambda: sum(frame.kind == pb.CANCEL for frame in host.frames) == 3)
+    calls = {ask_in_vain(world, host) for _ in range(3)}
+    assert len(calls) == 3
+    for call in calls:
+        host.await_kind(pb.CANCEL, call)
 
 
 def test_a_host_that_answers_twice_is_heard_once(world: World, host: Wire) -> None:
@@ -113,12 +127,10 @@ def test_a_host_that_answers_twice_is_heard_once(world: World, host: Wire) -> No
 
 
 def test_a_host_that_answers_late_is_not_heard(world: World, host: Wire) -> None:
-    with pytest.raises(DeadlineExceeded):
-        ask(world, 0.5)
-    late = host.await_kind(pb.OPEN).call
+    late = ask_in_vain(world, host)
     host.await_kind(pb.CANCEL, late)
     host.say(closing(late, b"late"))
-    stop = answering(host, lambda call: [] if call == late else [closing(call, b"in time")])
+    stop = answering(host, lambda call: [] if call <= late else [closing(call, b"in time")])
     assert ask(world, 30) == "in time"
     stop()
 

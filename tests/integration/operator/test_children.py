@@ -32,6 +32,9 @@ from switchboard_operator.objects import read_resource
 
 pytestmark = pytest.mark.integration
 
+# Longer than any write of a status is held back
+QUIET_S = 6.0
+
 
 async def test_an_agentnode_gets_its_children_and_its_agent_is_assigned(
     kube: Kube, namespace: str, start_operator: StartOperator
@@ -107,7 +110,7 @@ async def test_nothing_is_written_when_nothing_changes(
 
     async def settled() -> bool:
         before = await _versions(kube, namespace)
-        await asyncio.sleep(3)  # longer than the status of an AgentNode is held back
+        await asyncio.sleep(QUIET_S)
         return before == await _versions(kube, namespace)
 
     await eventually(settled, what="quiet")
@@ -163,8 +166,11 @@ async def test_a_template_that_the_api_server_refuses_is_told_with_its_words(
     accepted = condition(node, "Accepted")
     assert accepted["reason"] == "InvalidTemplate"
     assert "dnsPolicy" in accepted["message"]
-    posted = await eventually(lambda: kube.list(EVENTS, Selector(namespace)), lambda listing: bool(listing.items))
-    assert ("Warning", "InvalidTemplate") in {(event["type"], event["reason"]) for event in posted.items}
+    await eventually(
+        lambda: kube.list(EVENTS, Selector(namespace)),
+        lambda posted: ("Warning", "InvalidTemplate") in {(event["type"], event["reason"]) for event in posted.items},
+        "the event",
+    )
 
     await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"template": {"spec": {"dnsPolicy": None}}}})
     await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), what="the Deployment once corrected")
@@ -213,7 +219,12 @@ async def test_autoscaling_on_and_off_never_shows_a_number_that_nobody_asked_for
     await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), lambda held: held["spec"]["replicas"] == 4)
     seen: list[int] = []
     watcher = asyncio.create_task(_note_replicas(kube, namespace, seen))
+
+    async def newest() -> int:
+        return seen[-1] if seen else 0
+
     try:
+        await eventually(newest, lambda replicas: replicas == 4, "the watcher")
         # As `kubectl apply` does when the user takes `replicas` out of the file
         on = {"spec": {"replicas": None, "autoscaling": {"minReplicas": 2, "maxReplicas": 6}}}
         await kube.patch(AGENT_NODES, "writers", namespace, on)
@@ -226,7 +237,7 @@ async def test_autoscaling_on_and_off_never_shows_a_number_that_nobody_asked_for
         await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"autoscaling": None}})
         await eventually(lambda: absent(kube, HORIZONTAL_AUTOSCALERS, "writers", namespace))
         await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"replicas": 3}}, subresource="scale")
-        await eventually(lambda: kube.get(DEPLOYMENTS, "writers", namespace), lambda h: h["spec"]["replicas"] == 3)
+        await eventually(newest, lambda replicas: replicas == 3, "the last edit")
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)

@@ -97,5 +97,5 @@ def is_told(held: Any) -> bool:
 
 
 def failed_reconciles(operator: OperatorProcess) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=60) as answer:
         return sum(float(count) for count in ERRORS.findall(answer.read().decode()))

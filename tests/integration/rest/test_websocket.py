@@ -20,7 +20,7 @@ from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 Json = dict[str, Any]
 
 
@@ -312,12 +312,13 @@ async def test_calls_per_socket_are_bounded() -> None:
 
 
 async def test_an_idle_socket_is_closed_and_one_with_a_call_is_not() -> None:
-    async with limited(idle_s=0.2) as rest:
+    async with limited(idle_s=1.0) as rest:
         rest.host(make_policy("slow"), hangs)
-        async with connected(rest) as busy, connected(rest) as idle:
+        async with connected(rest) as busy:
             await busy.send("OPEN", 1, target="slow")
-            code, reason = await idle.closed()
-            assert (code, "nothing came for 0.2 s" in reason) == (1001, True)
+            async with connected(rest) as idle:
+                code, reason = await idle.closed()
+                assert (code, "nothing came for 1" in reason) == (1001, True)
             await busy.send("PING")
             assert (await busy.next())["kind"] == "PING"
 
@@ -331,7 +332,7 @@ async def test_an_old_socket_is_asked_to_go_and_serves_meanwhile() -> None:
 
 
 async def test_a_socket_that_is_too_old_is_ended_with_its_calls() -> None:
-    async with limited(age=Age(0.1, 0.1)) as rest:
+    async with limited(age=Age(1.0, 0.1)) as rest:
         rest.host(make_policy("slow"), hangs)
         async with connected(rest) as old:
             await old.send("OPEN", 1, target="slow")
@@ -348,6 +349,7 @@ async def test_sockets_are_bounded() -> None:
             assert caught.value.status == 429
             async with rest.client.get(f"{rest.url}/health") as response:
                 assert response.status == 200
+        await eventually(lambda: not rest.core.sessions)
         async with connected(rest):
             pass
 

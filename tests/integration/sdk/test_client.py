@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from switchboard import (
     AgentNotFound,
@@ -68,11 +69,11 @@ async def test_values_come_back_as_they_went(gateway: Any) -> None:
 
 async def test_what_a_call_says_reaches_the_gateway(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
-        first = await client.request("echo/k", "x", timeout_s=2.5, headers={"a": "b"}, priority=3, method="m")
+        first = await client.request("echo/k", "x", timeout_s=62.5, headers={"a": "b"}, priority=3, method="m")
         await client.request("capability:summarize", "x", key="k2", idempotency_key="once")
         await client.send("echo", "x", ack="accepted")
     one, two, three = end.opens
-    assert (one.target.type, one.target.key, one.deadline_ms, dict(one.headers)) == ("echo", "k", 2500, {"a": "b"})
+    assert (one.target.type, one.target.key, one.deadline_ms, dict(one.headers)) == ("echo", "k", 62500, {"a": "b"})
     assert (one.priority, one.method, one.message_id) == (3, "m", first.message_id)
     assert (two.target.capability, two.target.key, two.idempotent, two.idempotency_key) == (
         "summarize", "k2", True, "once"
@@ -101,10 +102,10 @@ async def test_errors_are_caught_by_class(gateway: Any) -> None:
 async def test_a_deadline_ends_the_call_at_both_ends(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
         await client.request("echo", "the session is there")
-        with pytest.raises(DeadlineExceeded):
-            await client.request("never", "x", timeout_s=0.05)
         async with asyncio.timeout(60):
-            await end.cancelled.wait()
+            while not end.cancelled.is_set():  # on a busy machine one may end before it is written
+                with pytest.raises(DeadlineExceeded):
+                    await client.request("never", "x", timeout_s=0.05)
 
 
 async def test_cancelling_the_task_cancels_the_call(gateway: Any) -> None:
@@ -147,11 +148,16 @@ async def test_pieces_are_sent_as_they_are_made(gateway: Any) -> None:
 
 async def test_gather_keeps_the_order_and_the_bound(gateway: Any) -> None:
     under_way = most = 0
+    five = asyncio.Event()
 
     async def slow(call: IncomingCall) -> None:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
+        if under_way == 5:
+            five.set()
+        async with asyncio.timeout(60):
+            await five.wait()
         await asyncio.sleep(0.002)
         under_way -= 1
         await answer(call)
@@ -193,22 +199,22 @@ async def test_a_pipeline_hands_each_answer_on(gateway: Any) -> None:
 
 
 async def test_a_session_comes_back_and_what_was_not_written_is_sent_then(gateway: Any) -> None:
-    async with gateway(answer) as end:
-        address = end.address
+    address = f"127.0.0.1:{free_port()}"
+    async with gateway(answer, address):
         client = Client(address)
         await client.__aenter__()
         assert (await client.request("echo", "before")).text == "before"
     async with asyncio.timeout(60):
         while "cannot be reached" not in await _refused(client):  # until the loss is noticed, calls are lost with it
             pass
-    waiting = asyncio.create_task(client.request("echo", "held", timeout_s=20))
+    waiting = asyncio.create_task(client.request("echo", "held", timeout_s=60))
     async with gateway(answer, address):
         assert (await waiting).text == "held"
         await client.__aexit__()
 
 
 async def _refused(client: Client) -> str:
-    with pytest.raises(NodeUnavailable) as caught:
+    with pytest.raises((NodeUnavailable, DeadlineExceeded)) as caught:
         await client.request("echo", "nobody there", timeout_s=0.05)
     return caught.value.message
 
@@ -245,7 +251,7 @@ async def test_an_idempotent_call_is_repeated_when_the_session_is_lost(gateway: 
         await answer(call)
 
     async with gateway(lose_the_first) as end, Client(end.address) as client:
-        task = asyncio.create_task(client.request("echo", "x", idempotent=True, timeout_s=20))
+        task = asyncio.create_task(client.request("echo", "x", idempotent=True, timeout_s=60))
         async with asyncio.timeout(60):
             assert (await task).text == "x"
     assert seen == 2
@@ -274,5 +280,5 @@ async def test_programs_without_asyncio_make_the_same_calls(gateway: Any) -> Non
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROGRAM, end.address, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await process.communicate()
     assert (out, err) == (b"AGENT_NOT_FOUND\n", b"")

@@ -336,16 +336,16 @@ def blocking(text: str, ctx: Context) -> str:
 
 @agent
 async def has_begun(text: str) -> bool:
-    return await asyncio.to_thread(begun.wait, 20)
+    return await asyncio.to_thread(begun.wait, 60)
 
 @agent
 async def was_cancelled(text: str) -> bool:
-    return await asyncio.to_thread(cancelled.wait, 20)
+    return await asyncio.to_thread(cancelled.wait, 60)
 
 @agent
 async def about(text: str, ctx: Context) -> dict:
     inner = await ctx.request("tell", "x")
-    return {"id": ctx.message_id, "left": 0 < ctx.remaining_s <= 5, "header": ctx.headers["h"], "inner": inner.value}
+    return {"id": ctx.message_id, "left": 0 < ctx.remaining_s <= 60, "header": ctx.headers["h"], "inner": inner.value}
 
 @agent
 async def tell(text: str, ctx: Context) -> dict:
@@ -433,14 +433,14 @@ async def test_a_handler_in_a_thread_sees_that_it_was_cancelled(slow: Any) -> No
 
 
 async def test_the_context_tells_of_the_message_and_goes_on_with_it(slow: Any) -> None:
-    close = await slow.request("about", deadline_ms=5000, headers={"h": "v"}, conversation_id="talk")
+    close = await slow.request("about", deadline_ms=60_000, headers={"h": "v"}, conversation_id="talk")
     assert json.loads(close.data) == {
         "id": "m-1", "left": True, "header": "v",
         "inner": {"id": "m-1.1", "from": "about", "conversation": "talk"},
     }  # fmt: skip
     outbound = slow.sidecar.opens[-1]
     assert (list(outbound.chain), outbound.causation_id) == (["about"], "m-1")
-    assert 0 < outbound.deadline_ms <= 5000
+    assert 0 < outbound.deadline_ms <= 60_000
 
 
 async def test_a_hook_that_fails_fails_its_agent(slow: Any) -> None:

@@ -108,7 +108,7 @@ async def process(environment: dict[str, str], *arguments: str) -> AsyncIterator
 
 async def test_as_processes_serve_prestop_drain_sigterm(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
-        stage.assign(assignment("echo"), drain_ms=180_000)
+        stage.assign(assignment("echo"), drain_ms=360_000)
         environment = {
             **os.environ,
             names.ENV_SOCKET: str(stage.settings.socket_path),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from sidecar_ends import Stage, assignment, running, staged, until
+from sidecar_ends import PATIENCE_S, Stage, assignment, running, staged, until
 
 from switchboard_sidecar import http_health
 from switchboard_wire.calls import Payload, call_unary
@@ -105,7 +105,7 @@ async def serving(folder: Path, health_path: str = "", **fields: Any) -> AsyncIt
 async def test_a_call_is_a_post_with_cloud_event_headers_and_its_response_the_answer(tmp_path: Path) -> None:
     async with serving(tmp_path) as (stage, server):
         open_ = pb.Open(
-            target=pb.Target(type="web", key="k"), message_id="m1", deadline_ms=9000, traceparent="00-1-2-01"
+            target=pb.Target(type="web", key="k"), message_id="m1", deadline_ms=60_000, traceparent="00-1-2-01"
         )
         payload = Payload(b'{"a": 1}', "application/json", "Sum")
         close = await call_unary(stage.gateway.peer, open_, payload)
@@ -124,7 +124,7 @@ async def test_a_call_is_a_post_with_cloud_event_headers_and_its_response_the_an
             "ce-specversion": "1.0",
             "traceparent": "00-1-2-01",
         }
-        assert 0 < int(headers["switchboard-deadline-ms"]) <= 9000
+        assert 0 < int(headers["switchboard-deadline-ms"]) <= 60_000
 
 
 async def test_headers_of_the_response_come_back_with_the_answer(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ async def test_a_server_whose_health_path_fails_gets_no_calls_until_it_is_well(
     tmp_path: Path, health: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_health, "PERIOD_S", 0.05)
-    monkeypatch.setattr(http_health, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(http_health, "PATIENCE_S", 1.0)
     async with serving(tmp_path, health_path="/healthz") as (stage, server):
         server.health = health
         await until(lambda: stage.gateway.ready == set())
@@ -197,9 +197,11 @@ async def test_what_goes_wrong_has_its_code(
 
 async def test_the_deadline_ends_the_request(tmp_path: Path) -> None:
     async with serving(tmp_path) as (stage, server):
-        with pytest.raises(SwitchboardError, match="DEADLINE_EXCEEDED"):
-            await stage.gateway.call("web", b"slow", deadline_ms=200)
-        await until(lambda: server.aborted == 1)
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.aborted:  # on a busy machine one may end before the server has it
+                with pytest.raises(SwitchboardError, match="DEADLINE_EXCEEDED"):
+                    await stage.gateway.call("web", b"slow", deadline_ms=200)
+                await asyncio.sleep(0.05)
 
 
 async def test_a_server_that_is_down_is_not_called_and_ready_when_it_is_back(tmp_path: Path) -> None:
