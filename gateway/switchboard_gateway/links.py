@@ -16,10 +16,11 @@ from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.serving import ReloadingContext
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.listening import serve_tcp
 from switchboard_wire.mixed_port import serve_mixed
 from switchboard_wire.names import LINK_SERVICE
 from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import Accept, SocketPeer, run_socket, serve_tcp
+from switchboard_wire.sockets import Accept, SocketPeer, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway.links")

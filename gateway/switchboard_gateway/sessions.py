@@ -22,9 +22,10 @@ from switchboard_gateway.public_answers import abort, token_of
 from switchboard_gateway.session_events import Session
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.listening import serve_tcp
 from switchboard_wire.names import SESSION_SERVICE
 from switchboard_wire.peer import Peer, PeerEvents
-from switchboard_wire.sockets import SocketPeer, run_socket, serve_tcp
+from switchboard_wire.sockets import SocketPeer, run_socket
 from switchboard_wire.streams import run_stream
 from switchboard_wire.v1 import frames_pb2 as pb
 

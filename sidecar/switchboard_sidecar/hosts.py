@@ -12,8 +12,9 @@ from switchboard_sidecar.roster import Roster
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.limits import PROTOCOL
+from switchboard_wire.listening import serve_socket
 from switchboard_wire.peer import Peer, PeerEvents, ProtocolError
-from switchboard_wire.sockets import SocketPeer, run_socket, serve_socket
+from switchboard_wire.sockets import SocketPeer, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.hosts")

@@ -241,6 +241,6 @@ class Roster:
         said = self._said
         if said is not None and said.generation >= self.generation:
             # Code that never registers its agent does not keep the others' instance from being ready
-            mine = [entry.state for entry in self.by_name.values() if entry.assignment.HasField("python")]
-            found = [agent.state for agent in said.agents]
-            self._settled = self._settled or pb.HOSTED_LOADING not in (*mine, *found)
+            states = [entry.state for entry in self.by_name.values() if entry.assignment.HasField("python")]
+            states += [agent.state for agent in said.agents]
+            self._settled = self._settled or pb.HOSTED_LOADING not in states

@@ -19,8 +19,9 @@ from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import SERVER_OPTIONS
+from switchboard_wire.listening import serve_tcp
 from switchboard_wire.peer import Peer, PeerEvents
-from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket, serve_tcp
+from switchboard_wire.sockets import SocketPeer, dial_socket, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 PATIENCE_S = 120.0

@@ -8,8 +8,7 @@ The dialling end begins with one line, `switchboard/1 SERVICE`, so that a strang
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
@@ -226,36 +225,6 @@ class DialTls:
 
     context: ssl.SSLContext
     name: str
-
-
-@asynccontextmanager
-async def serve_socket(path: Path, accept: Accept, mode: int) -> AsyncIterator[None]:
-    """Listen on a unix socket while open; an old socket file is replaced. mode: of the file."""
-    _remove(path)
-    server = await asyncio.get_running_loop().create_unix_server(lambda: _Listener(accept), str(path))
-    await asyncio.to_thread(path.chmod, mode)
-    try:
-        yield
-    finally:
-        server.close()
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-@asynccontextmanager
-async def serve_tcp(host: str, port: int, accept: Accept, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Listen on a port while open; yields the port (of use with 0). Raises OSError when it is taken."""
-    patience_s = PREFACE_WAIT_S if tls is not None else None
-    server = await asyncio.get_running_loop().create_server(
-        lambda: _Listener(accept), host, port, ssl=tls, ssl_handshake_timeout=patience_s
-    )
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def dial_socket(path: Path, service: str, events: PeerEvents, label: str = "") -> SocketPeer:

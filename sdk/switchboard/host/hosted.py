@@ -1,10 +1,8 @@
 """One agent as this process hosts it: its handler, its state per key, its limit."""
 
 import asyncio
-import contextlib
 import inspect
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from contextvars import copy_context
 from typing import Any
@@ -17,7 +15,6 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 # Keys whose state is kept per agent; the one that was used least recently goes first
 MAX_KEYS = 10_000
-_END = object()
 
 
 class HostedAgent:
@@ -76,40 +73,17 @@ class HostedAgent:
         """Run a handler that gives one result."""
         if handler.signature.kind is Kind.COROUTINE:
             return await handler.function(*arguments)
-        result = await self._in_thread(handler.function, *arguments)
+        result = await self.in_thread(handler.function, *arguments)
         return await result if inspect.isawaitable(result) else result
 
-    async def pieces(self, handler: Handler, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
-        """Run a handler that yields."""
-        generator = handler.function(*arguments)
-        if handler.signature.kind is Kind.ASYNC_GENERATOR:
-            async with contextlib.aclosing(generator):
-                async for piece in generator:
-                    yield piece
-            return
-        try:
-            while (piece := await self._in_thread(_next, generator)) is not _END:
-                yield piece
-        finally:
-            await self._in_thread(_close, generator)
-
-    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+    async def in_thread(self, function: Any, *arguments: Any) -> Any:
+        """Run what blocks."""
         return await self.around.loop.run_in_executor(self._pool, copy_context().run, function, *arguments)
 
     async def run_hook(self, hook: Hook | None) -> None:
         """Run on_start or on_stop; one that is no coroutine function runs in a thread."""
         if hook is None:
             return
-        result = hook() if inspect.iscoroutinefunction(hook) else await self._in_thread(hook)
+        result = hook() if inspect.iscoroutinefunction(hook) else await self.in_thread(hook)
         if inspect.isawaitable(result):
             await result
-
-
-def _next(generator: Iterator[Any]) -> Any:
-    return next(generator, _END)
-
-
-def _close(generator: Any) -> None:
-    # A generator whose `next` still runs in its thread cannot be closed; it ends with its next piece
-    with contextlib.suppress(ValueError):
-        generator.close()

@@ -11,6 +11,7 @@ from switchboard.content import encode
 from switchboard.errors import Refusal
 from switchboard.host.context import Context
 from switchboard.host.hosted import HostedAgent
+from switchboard.host.in_pieces import read_pieces, run_in_pieces
 from switchboard.host.loading import Handler
 from switchboard.host.signature import Kind
 from switchboard_wire.calls import IncomingCall, Payload
@@ -142,12 +143,13 @@ class Delivery:
         agent, handler, incoming = self._agent, self._handler, self._incoming
         signature, frame = handler.signature, self._frame
         payload: tuple[Any, ...] = ()
-        if signature.streams_in:
-            payload = (self._pieces(),)
-        elif signature.read is not None:
+        read = signature.read
+        if read is not None and signature.streams_in:
+            payload = (read_pieces(read, frame, incoming),)
+        elif read is not None:
             data = frame.data if incoming is None else await incoming.body(MAX_BODY_BYTES)
             try:
-                payload = (signature.read(data, frame.content_type),)
+                payload = (read(data, frame.content_type),)
             except SwitchboardError as error:
                 raise _refuse(error) from None
         if signature.takes_context:
@@ -155,18 +157,8 @@ class Delivery:
             payload = (*payload, self._context)
         if signature.kind in _UNARY:
             return encode(await agent.call(handler, payload))
-        await self._send_pieces(agent.pieces(handler, payload))
+        await self._send_pieces(run_in_pieces(agent, handler, payload))
         return Payload()
-
-    async def _pieces(self) -> AsyncIterator[Any]:
-        read = self._handler.signature.read
-        assert read is not None
-        if self._incoming is None:
-            yield read(self._frame.data, self._frame.content_type)
-            return
-        async for data in self._incoming.pieces():
-            if data:
-                yield read(data, self._frame.content_type)
 
     async def _send_pieces(self, pieces: AsyncIterator[Any]) -> None:
         assert self._incoming is not None

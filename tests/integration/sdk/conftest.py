@@ -15,9 +15,10 @@ from switchboard.host.process import Host
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.limits import SERVER_OPTIONS
+from switchboard_wire.listening import serve_socket
 from switchboard_wire.names import ATTACH_SERVICE, SESSION_METHOD
 from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import SocketPeer, serve_socket
+from switchboard_wire.sockets import SocketPeer
 from switchboard_wire.streams import run_stream, stream_service
 from switchboard_wire.v1 import frames_pb2 as pb
 

@@ -11,9 +11,10 @@ from certificates import Certificate, make_certificate
 from switchboard_wire import mixed_port, sockets
 from switchboard_wire.calls import IncomingCall, Payload, call_unary
 from switchboard_wire.errors import SwitchboardError
+from switchboard_wire.listening import serve_socket, serve_tcp
 from switchboard_wire.mixed_port import serve_mixed
 from switchboard_wire.peer import Peer
-from switchboard_wire.sockets import DialTls, SocketPeer, dial_socket, dial_tcp, run_socket, serve_socket, serve_tcp
+from switchboard_wire.sockets import DialTls, SocketPeer, dial_socket, dial_tcp, run_socket
 from switchboard_wire.v1 import frames_pb2 as pb
 
 
