@@ -142,16 +142,16 @@ class Link:
         try:
             admission = await gatekeeper.admit(hello.token, source_of(peer))
         except Refused as refused:
-            self._refuse(peer, refused.message)
+            self._deny(peer, refused)
             return
         waiting, self._waiting = self._waiting or [], None
         self._admission = admission
         if peer.lost:
             self._leave(peer)
             return
-        admission.revoked.add_done_callback(lambda revoked: self._refuse(peer, revoked.result()))
+        admission.revoked.add_done_callback(lambda done: self._deny(peer, Refused(pb.PERMISSION_DENIED, done.result())))
         if fault := admission.fault_of(hello):
-            self._refuse(peer, fault)
+            self._deny(peer, Refused(pb.PERMISSION_DENIED, fault))
             return
         self._join(peer, hello)
         for frame in waiting:
@@ -166,7 +166,13 @@ class Link:
         try:
             await gatekeeper.renew(admission, token)
         except Refused as refused:  # the former token counts until it ends
+            self._core.metrics.count_refusal("link", refused.code)
             log.warning("a fresh token was refused", extra={"from": peer.label, "why": refused.message})
+
+    def _deny(self, peer: Peer, refused: Refused) -> None:
+        """Refuse it for who it is."""
+        self._core.metrics.count_refusal("link", refused.code)
+        self._refuse(peer, refused.message)
 
     def _refuse(self, peer: Peer, reason: str) -> None:
         self._refused, self._waiting = True, None

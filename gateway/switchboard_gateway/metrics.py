@@ -1,10 +1,17 @@
 """Prometheus metrics of the gateway's message path; labels are bounded by the number of Agents, never by keys."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from switchboard_runtime.metrics import Counters, Histogram, MessageMetrics
+from switchboard_wire.errors import name_of
+from switchboard_wire.v1 import frames_pb2 as pb
+
+# NODE_UNAVAILABLE: of an API server that does not say who somebody is
+_REFUSALS: Final = frozenset({pb.UNAUTHENTICATED, pb.PERMISSION_DENIED, pb.NODE_UNAVAILABLE})
 
 
 @dataclass(slots=True)
@@ -21,6 +28,17 @@ class GatewayMetrics:
     links: Counters
     sessions: Counters
     cold_starts: dict[tuple[str, ...], Histogram]
+    reviews: Counters
+    refusals: Counters
+
+    def count_reviews(self, of: str) -> Callable[[str, str], None]:
+        """What counts the reviews of `clients` or `pods`: told the review and its answer."""
+        return lambda review, answer: self.reviews.add((of, review, answer))
+
+    def count_refusal(self, surface: str, code: int) -> None:
+        """Somebody was not let in, or not let do what it asked; of other errors nothing is counted."""
+        if code in _REFUSALS:
+            self.refusals.add((surface, name_of(code)))
 
     @staticmethod
     def create(registry: CollectorRegistry = REGISTRY) -> "GatewayMetrics":
@@ -71,5 +89,18 @@ class GatewayMetrics:
                 "Time from the first call that waits for a pool which may sleep to the first instance",
                 "namespace",
                 "agent",
+            ),
+            reviews=messages.counter(
+                "switchboard_gateway_reviews",
+                "Questions to the API server's reviews about clients and pods: yes, no, or none (no answer)",
+                "of",
+                "review",
+                "answer",
+            ),
+            refusals=messages.counter(
+                "switchboard_gateway_refusals",
+                "Streams and calls refused for who makes them, by surface and error code",
+                "surface",
+                "reason",
             ),
         )

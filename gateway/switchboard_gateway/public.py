@@ -27,7 +27,7 @@ class PublicApi:
     """Handlers of service switchboard.v1.Gateway; raw bytes in and out. guard: None: no tokens are asked for."""
 
     def __init__(self, core: Core, sessions: Sessions, guard: Guard | None = None) -> None:
-        self._doorway = Doorway(core, guard, "unary gRPC")
+        self._doorway = Doorway(core, guard, "grpc")
         self._listing = ListingApi(core, self._doorway)
         self._instances = InstancesApi(core, self._doorway)
         self._sessions = sessions

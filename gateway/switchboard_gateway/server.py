@@ -70,7 +70,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
         await enter(tell_operators(core, settings))
         limits = settings.grpc
-        security = await enter(secure(settings.access))
+        security = await enter(secure(settings.access, core.metrics.count_reviews("clients")))
         guard, certificate = security.guard, security.certificate
         age = Age(limits.connection_age_s, limits.connection_grace_s)
         sessions = Sessions(core, age, guard)
@@ -170,7 +170,8 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
             return None if all_linked else f"{len(missing)} instances have not linked yet"
 
         try:
-            yield Inside(readiness, build_gatekeeper(identity, kube, directory.membership))
+            count = core.metrics.count_reviews("pods")
+            yield Inside(readiness, build_gatekeeper(identity, kube, directory.membership, count))
         finally:
             for task in watching:
                 task.cancel()

@@ -106,6 +106,8 @@ class Session:
                 raise refusal(entrance.visitor, right)
 
     def _refuse(self, peer: Peer, error: SwitchboardError) -> None:
+        if self._entrance is not None:
+            self._core.metrics.count_refusal(self._entrance.surface, error.error.code)
         log.info("a session is refused", extra={"code": error.code, "reason": error.message[:200]})
         peer.send(close_with(0, error.error))
 

@@ -85,6 +85,7 @@ class Sessions:
         try:
             entrance = await self._admit(context)
         except SwitchboardError as error:
+            self._core.metrics.count_refusal("session", error.error.code)
             await abort(context, error.error)
         peer = Peer(self._events(entrance), dialled=False, label=context.peer())
         hello = pb.Hello(protocol_min=PROTOCOL, protocol_max=PROTOCOL)

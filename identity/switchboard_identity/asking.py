@@ -14,6 +14,12 @@ REVIEW_S: Final = 5.0
 # At once, so that a flood of made-up tokens is none at the API server
 REVIEWS_AT_ONCE: Final = 32
 
+# Told of each review by its name and the answer: YES, NO, or NONE when there was no answer
+Count = Callable[[str, str], None]
+YES: Final = "yes"
+NO: Final = "no"
+NONE: Final = "none"
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -22,11 +28,18 @@ class ReviewFailed(Exception):
     """The API server gave no answer, or does not let us ask."""
 
 
-class Asker:
-    """Asks, and knows whether the last question was answered. whom: about whom; for the log. clock: in seconds."""
+def count_nothing(review: str, answer: str) -> None:
+    """A `Count` for who keeps none."""
 
-    def __init__(self, whom: str, clock: Callable[[], float]) -> None:
-        self._whom, self._clock = whom, clock
+
+class Asker:
+    """Asks, and knows whether the last question was answered. whom: about whom; for the log. clock: in seconds.
+
+    count: told here of questions without an answer; of a yes or no whoever reads the answer tells it.
+    """
+
+    def __init__(self, whom: str, clock: Callable[[], float], count: Count = count_nothing) -> None:
+        self._whom, self._clock, self.count = whom, clock, count
         self._turn = asyncio.Semaphore(REVIEWS_AT_ONCE)
         self._warned = float("-inf")
         self.is_away = False  # the API server did not answer the last time
@@ -39,6 +52,7 @@ class Asker:
         except (TimeoutError, ReviewFailed) as error:
             reason = str(error) or f"no answer within {REVIEW_S:g} s"
             self.is_away = True
+            self.count(what, NONE)
             if self._clock() - self._warned > REVIEW_S:
                 self._warned = self._clock()
                 log.warning(f"{self._whom} cannot be checked", extra={"review": what, "reason": reason[:300]})

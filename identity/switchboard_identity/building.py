@@ -5,6 +5,7 @@ import functools
 import time
 from typing import Final, Protocol
 
+from switchboard_identity.asking import Count, count_nothing
 from switchboard_identity.gatekeeper import CheckRules, Gatekeeper, Tokens
 from switchboard_identity.keys import Fetch, KeyCache, KeyedTokens, fetch_keys, read_keys
 from switchboard_identity.kube_reviews import Creating, KubeReviews
@@ -28,22 +29,25 @@ class TokenApi(Creating, Protocol):
 
 
 def build_gatekeeper(
-    settings: IdentitySettings, api: TokenApi | None, membership: Membership | None
+    settings: IdentitySettings, api: TokenApi | None, membership: Membership | None, count: Count = count_nothing
 ) -> Gatekeeper | None:
-    """None when streams need no token. api: None outside Kubernetes, where a file has the keys. Raises ValueError."""
+    """None when streams need no token. api: None outside Kubernetes, where a file has the keys. Raises ValueError.
+
+    count: told of each review.
+    """
     if not settings.checks:
         return None
     again_s = AGAIN_S if settings.reviews else None
     rules = CheckRules(settings.trust_domain, settings.check_source, again_s)
-    return Gatekeeper(_tokens(settings, api), membership, rules, time.time)
+    return Gatekeeper(_tokens(settings, api, count), membership, rules, time.time)
 
 
-def _tokens(settings: IdentitySettings, api: TokenApi | None) -> Tokens:
+def _tokens(settings: IdentitySettings, api: TokenApi | None, count: Count) -> Tokens:
     if not settings.reviews:
         return KeyedTokens(KeyCache(_fetch(settings, api), (ApiError, ValueError)), time.time)
     if api is None:
         raise ValueError("tokens are to be reviewed, and there is no API server to ask: check them by keys")
-    return ReviewedTokens(KubeReviews(api), settings.outage_s, asyncio.get_running_loop().time, time.time)
+    return ReviewedTokens(KubeReviews(api), settings.outage_s, asyncio.get_running_loop().time, time.time, count)
 
 
 def _fetch(settings: IdentitySettings, api: TokenApi | None) -> Fetch:

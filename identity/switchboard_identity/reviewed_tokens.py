@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from switchboard_identity.asking import Asker, ReviewFailed, keep_newest
+from switchboard_identity.asking import NO, YES, Asker, Count, ReviewFailed, count_nothing, keep_newest
 from switchboard_identity.flights import Flights
 from switchboard_identity.identities import Claims, Refused
 from switchboard_identity.reviews import Json, User, check_shape, expiry_of, read_user, token_review
@@ -46,10 +46,15 @@ class ReviewedTokens:
     """Has `read` as `keys.KeyedTokens` has it. clock: seconds of the loop; wall: seconds since the epoch."""
 
     def __init__(
-        self, reviews: TokenReviews, outage_s: float, clock: Callable[[], float], wall: Callable[[], float]
+        self,
+        reviews: TokenReviews,
+        outage_s: float,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        count: Count = count_nothing,
     ) -> None:
         self._reviews, self._outage_s, self._clock, self._wall = reviews, outage_s, clock, wall
-        self._asker = Asker("pods", clock)
+        self._asker = Asker("pods", clock, count)
         self._flights = Flights()
         self._vouched: dict[bytes, _Vouched] = {}  # by the token's digest: a dump of this shows no token
         self._refused: dict[bytes, tuple[Refused, float]] = {}
@@ -90,6 +95,7 @@ class ReviewedTokens:
             raise self._note(key, Refused(pb.UNAUTHENTICATED, error.error.message)) from error
         except Refused as refused:
             raise self._note(key, refused) from None
+        self._asker.count("token", YES)
         until = min(self._wall() + self._outage_s, claims.expires + CLOCK_SKEW_S)
         self._refused.pop(key, None)
         keep_newest(self._vouched, key, _Vouched(claims, until), MAX_TOKENS)
@@ -97,6 +103,7 @@ class ReviewedTokens:
 
     def _note(self, key: bytes, refused: Refused) -> Refused:
         """A token that the API server does not take is good no longer, whatever was known of it."""
+        self._asker.count("token", NO)
         self._vouched.pop(key, None)
         keep_newest(self._refused, key, (refused, self._clock() + REFUSED_S), MAX_TOKENS)
         return refused

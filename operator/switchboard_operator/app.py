@@ -93,7 +93,7 @@ class Operator:
         look, check = self._watches.look, self._elector.check
         self._serving = build_serving(self._authorities, settings, look, self._registry, check)
         self._membership = Membership()
-        self._gate = build_gatekeeper(settings.trust, kube, self._membership)
+        self._gate = build_gatekeeper(settings.trust, kube, self._membership, count_review)
         self._trust = build_trust(settings, self._authorities, self._trust_changed)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -227,6 +227,11 @@ async def run_operator(settings: Settings, stop: asyncio.Event) -> None:
     """Connect and run one replica until `stop`."""
     async with connect() as kube:
         await Operator(settings, kube).run(stop)
+
+
+def count_review(review: str, answer: str) -> None:
+    """Told by who asks the API server about a pod's token."""
+    metrics.REVIEWS.labels(review, answer).inc()
 
 
 def utc_seconds() -> str:

@@ -22,6 +22,16 @@ GATEWAYS: Final = Gauge("switchboard_operator_gateways", "Gateways connected to 
 METRICS_REQUESTS: Final = Counter(
     "switchboard_operator_metrics_api_requests_total", "Requests to the metrics APIs by HTTP status.", ["code"]
 )
+REVIEWS: Final = Counter(
+    "switchboard_operator_reviews_total",
+    "Questions to the API server's TokenReview about pods: yes, no, or none (no answer).",
+    ["review", "answer"],
+)
+REFUSALS: Final = Counter(
+    "switchboard_operator_refusals_total",
+    "Streams and questions refused for who makes them, by surface and error code.",
+    ["surface", "reason"],
+)
 HEARTBEATS: Final = Counter("switchboard_operator_registry_heartbeats_total", "Heartbeats received.")
 INSTANCES: Final = Gauge("switchboard_operator_instances", "Registered instances by state.", ["state"])
 HELD: Final = Gauge("switchboard_operator_held_calls", "Calls that wait for an AgentNode.", ["namespace", "agentnode"])

@@ -11,7 +11,9 @@ import grpc.aio
 
 from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.membership import address_of_peer
+from switchboard_operator import metrics
 from switchboard_operator.registry_server import Answering
+from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Report
 from switchboard_wire.v1.frames_pb2 import NODE_UNAVAILABLE, PERMISSION_DENIED, UNAUTHENTICATED, Error
 from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
@@ -26,6 +28,10 @@ _STATUS: Final = {
 }
 
 
+def _count(surface: str, code: int) -> None:
+    metrics.REFUSALS.labels(surface, name_of(code)).inc()
+
+
 class RegistryGate:
     """Lets streams and, of gateways, queries through."""
 
@@ -38,9 +44,11 @@ class RegistryGate:
         try:
             member = await self._gate.identify(shown.removeprefix("Bearer "), address_of_peer(context.peer()))
         except Refused as refused:
+            _count("query", refused.code)
             await context.abort(_STATUS[refused.code], refused.message)
             raise
         if member is not None and not member.is_gateway:
+            _count("query", PERMISSION_DENIED)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "gateways alone ask here")
         return await self._query(query, context)
 
@@ -81,6 +89,7 @@ class RegistryGate:
 
     @staticmethod
     async def _refuse(context: Any, refused: Refused) -> None:
+        _count("registry", refused.code)
         log.warning("registry stream refused", extra={"from": context.peer(), "reason": refused.message})
         await context.write(Directive(refused=Error(code=refused.code, message=refused.message)))
 
@@ -103,6 +112,7 @@ class _Reports:
             try:
                 await self._gate.renew(self._admission, report.auth.token)
             except Refused as refused:  # the former token counts until it ends
+                _count("registry", refused.code)
                 log.warning("a fresh token was refused", extra={"reason": refused.message})
         if report.HasField("hello") and self._admission.fault_of(report.hello):
             raise StopAsyncIteration

@@ -185,6 +185,15 @@ async def by_browser_socket(ports: Ports, token: str, agent: str = "echo") -> st
 
 
 Surface = Callable[..., Awaitable[str]]
+# As the metrics call them; all that is not named here is REST's
+METRIC_SURFACES = {by_session: "session", by_unary: "grpc"}
+
+
+def refusals_on(ports: Ports, surface: "Surface", reason: str) -> float:
+    """How many the gateway counts."""
+    return ports.core.metrics.refusals.values.get((METRIC_SURFACES.get(surface, "rest"), reason), 0)
+
+
 SURFACES: dict[str, Surface] = {
     "session": by_session,
     "unary gRPC": by_unary,

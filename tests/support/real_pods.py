@@ -113,7 +113,7 @@ async def gateway_on(
     core = Core(namespace, GatewayMetrics.create(CollectorRegistry()))
     directory = ClusterDirectory(api, core, (namespace,), "", "switchboard-system")
     watching = asyncio.create_task(directory.run())
-    gate = build_gatekeeper(settings, api, directory.membership)
+    gate = build_gatekeeper(settings, api, directory.membership, core.metrics.count_reviews("pods"))
     try:
         async with LinkServer(core, LinkRules("gateway-1", gate)).serve(host, 0) as port:
             yield Gateway(core, directory, f"{host}:{port}")

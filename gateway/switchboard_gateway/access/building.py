@@ -9,15 +9,16 @@ from switchboard_gateway.access.certificate import ClientCertificate
 from switchboard_gateway.access.guard import Guard, GuardRules
 from switchboard_gateway.access.security import Security
 from switchboard_gateway.access.settings import AccessSettings
+from switchboard_identity.asking import Count, count_nothing
 
 
 @contextlib.asynccontextmanager
-async def secure(settings: AccessSettings) -> AsyncIterator[Security]:
-    """The guard and the certificate, kept fresh, while open. Raises NoCertificate."""
+async def secure(settings: AccessSettings, count: Count = count_nothing) -> AsyncIterator[Security]:
+    """The guard and the certificate, kept fresh, while open. count: told of each review. Raises NoCertificate."""
     async with contextlib.AsyncExitStack() as stack:
         guard = None
         if settings.checks:
-            guard = await stack.enter_async_context(_guard(settings))
+            guard = await stack.enter_async_context(_guard(settings, count))
         certificate = None
         if settings.tls_folder is not None:
             certificate = ClientCertificate(settings.tls_folder)
@@ -26,7 +27,7 @@ async def secure(settings: AccessSettings) -> AsyncIterator[Security]:
 
 
 @contextlib.asynccontextmanager
-async def _guard(settings: AccessSettings) -> AsyncIterator[Guard]:
+async def _guard(settings: AccessSettings, count: Count) -> AsyncIterator[Guard]:
     # Imported here: `switchboard dev` runs the gateway without the Kubernetes client's 40 MB
     from switchboard_identity.kube_reviews import KubeReviews
     from switchboard_kube import connect
@@ -34,7 +35,7 @@ async def _guard(settings: AccessSettings) -> AsyncIterator[Guard]:
     rules = GuardRules(settings.audience, settings.trust_domain, settings.cache_s, settings.outage_s)
     # A connection of its own: reviews do not wait behind lists and watches
     async with connect() as kube:
-        yield Guard(KubeReviews(kube), rules, asyncio.get_running_loop().time, time.time)
+        yield Guard(KubeReviews(kube), rules, asyncio.get_running_loop().time, time.time, count)
 
 
 @contextlib.asynccontextmanager

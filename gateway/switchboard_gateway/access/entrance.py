@@ -29,13 +29,15 @@ MAX_WAITING: Final = 1000
 class Entrance:
     """Takes a client's calls. token: of a client that stays, to look at it again; empty: each request shows it.
 
+    surface: where it came in, for the metrics.
+
     Has `open_call` as the core has it, so that whoever serves a peer needs to know of no difference.
     """
 
-    __slots__ = ("_core", "_guard", "_on_expiry", "_timer", "_token", "_waiting", "visitor")
+    __slots__ = ("_core", "_guard", "_on_expiry", "_timer", "_token", "_waiting", "surface", "visitor")
 
-    def __init__(self, core: "Core", guard: Guard, visitor: Visitor, token: str = "") -> None:
-        self._core, self._guard, self._token = core, guard, token
+    def __init__(self, core: "Core", guard: Guard, visitor: Visitor, token: str = "", surface: str = "session") -> None:
+        self._core, self._guard, self._token, self.surface = core, guard, token, surface
         self.visitor = visitor
         self._waiting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -66,7 +68,7 @@ class Entrance:
 
     def again(self) -> "Entrance":
         """The same client's on another stream of its own."""
-        return Entrance(self._core, self._guard, self.visitor, self._token)
+        return Entrance(self._core, self._guard, self.visitor, self._token, self.surface)
 
     async def settle(self, rights: Collection[Right]) -> list[Right]:
         """Those of some rights that the client has, asked for where it is not known. Raises SwitchboardError."""
@@ -116,6 +118,7 @@ class Entrance:
             self._core.open_call(peer, frame, namespace, keys_of(granted))
 
     def _refuse(self, peer: Peer, frame: pb.Frame, error: SwitchboardError) -> None:
+        self._core.metrics.count_refusal(self.surface, error.error.code)
         self._core.note_refusal(frame.open.target, error.error)
         peer.send(close_with(frame.call, error.error))
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from switchboard_gateway.access.reach import Key, keys_of
 from switchboard_gateway.access.rights import Right, access_review, denied, is_allowed
 from switchboard_gateway.access.visitors import Ruling, Visitor
-from switchboard_identity.asking import Asker, ReviewFailed, keep_newest
+from switchboard_identity.asking import NO, YES, Asker, Count, ReviewFailed, count_nothing, keep_newest
 from switchboard_identity.flights import Flights
 from switchboard_identity.reviews import Json, User, check_shape, expiry_of, read_user, token_review
 from switchboard_wire.errors import SwitchboardError, failure
@@ -57,16 +57,21 @@ class GuardRules:
 
 
 class Guard:
-    """Knows clients by their tokens. clock: seconds of the loop; wall: seconds since the epoch."""
+    """Knows clients by their tokens. clock: seconds of the loop; wall: seconds since the epoch. count: of reviews."""
 
     def __init__(
-        self, reviews: Reviews, rules: GuardRules, clock: Callable[[], float], wall: Callable[[], float]
+        self,
+        reviews: Reviews,
+        rules: GuardRules,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        count: Count = count_nothing,
     ) -> None:
         self._reviews, self._rules, self._clock, self._wall = reviews, rules, clock, wall
         self._visitors: dict[bytes, Visitor] = {}  # by the token's digest: a dump of this shows no token
         self._refused: dict[bytes, tuple[SwitchboardError, float]] = {}
         self._flights = Flights()
-        self._asker = Asker("clients", clock)
+        self._asker = Asker("clients", clock, count)
 
     async def enter(self, token: str) -> Visitor:
         """The client of a token. Raises UNAUTHENTICATED, or NODE_UNAVAILABLE when nobody can say."""
@@ -126,9 +131,11 @@ class Guard:
         except ReviewFailed as error:
             return self._go_on(self._visitors.get(key), error)
         except SwitchboardError as error:
+            self._asker.count("token", NO)
             self._visitors.pop(key, None)
             keep_newest(self._refused, key, (error, self._clock() + REFUSED_S), MAX_TOKENS)
             raise
+        self._asker.count("token", YES)
         visitor = self._admit(self._visitors.get(key), token, user)
         self._refused.pop(key, None)
         keep_newest(self._visitors, key, visitor, MAX_TOKENS)
@@ -167,6 +174,7 @@ class Guard:
             known.until = min(now + RETRY_S, known.last)
             return
         now, allowed = self._clock(), is_allowed(answer)
+        self._asker.count("access", YES if allowed else NO)
         counts_s = rules.cache_s if allowed else min(rules.cache_s, REFUSED_S)
         ruling = Ruling(allowed, now + counts_s, now + counts_s + (rules.outage_s if allowed else 0.0))
         keep_newest(visitor.rulings, right, ruling, MAX_RULINGS)

@@ -1,11 +1,14 @@
 """What the shells over local peers need: a peer for each client, and rights before the answer to a question."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from switchboard_gateway.access.entrance import Entrance
 from switchboard_gateway.access.guard import Guard
 from switchboard_gateway.access.reach import Key, reach_of, unknown
 from switchboard_gateway.access.rights import GET, LIST, WATCH, Right
+from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.names import AGENT_NODES
 from switchboard_wire.peer import LocalPeer
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
 class Doorway:
     """One surface of the gateway. guard: None: no tokens are asked for, and one peer carries all calls.
+
+    label: its name in the metrics of refusals.
 
     everybody: that peer. Where tokens are asked for, each client has one of its own.
     """
@@ -30,50 +35,66 @@ class Doorway:
         if guard is None:
             assert self.everybody is not None
             return self.everybody
-        visitor = await guard.enter(token)
+        with self._counted():
+            visitor = await guard.enter(token)
         peer = visitor.peers.get(self._label)
         if peer is None:
-            entrance = Entrance(self._core, guard, visitor)
+            entrance = Entrance(self._core, guard, visitor, surface=self._label)
             peer = visitor.peers[self._label] = self._core.attach_local(self._label, entrance)
         return peer
 
     async def entrance(self, token: str) -> Entrance | None:
         """For a client that stays; None where no tokens are asked for. Raises SwitchboardError."""
         guard = self._guard
-        return None if guard is None else Entrance(self._core, guard, await guard.enter(token), token)
+        if guard is None:
+            return None
+        with self._counted():
+            return Entrance(self._core, guard, await guard.enter(token), token, self._label)
 
     async def may_call(self, token: str, target: pb.Target) -> None:
         """Raise SwitchboardError, before anything of the call is read, when the client may not make it."""
         if self._guard is not None:
-            visitor = await self._guard.enter(token)
             reach = reach_of(self._core.table, target, self._core.namespace)
-            await self._guard.narrow(visitor, reach.rights)
+            with self._counted():
+                visitor = await self._guard.enter(token)
+                await self._guard.narrow(visitor, reach.rights)
             if not reach.is_known:
                 raise unknown(target, self._core.namespace)
 
     async def may_list(self, token: str, namespace: str) -> None:
         """Raise SwitchboardError unless the client may list the Agents of a namespace."""
-        if self._guard is not None:
-            await self._guard.require(token, Right(LIST, namespace or self._core.namespace))
+        await self._require(token, Right(LIST, namespace or self._core.namespace))
 
     async def may_watch(self, token: str, namespace: str) -> None:
         """Raise SwitchboardError unless the client may watch the Agents of a namespace."""
-        if self._guard is not None:
-            await self._guard.require(token, Right(WATCH, namespace or self._core.namespace))
+        await self._require(token, Right(WATCH, namespace or self._core.namespace))
 
     async def may_list_instances(self, token: str, namespace: str) -> None:
         """Raise SwitchboardError unless the client may list AgentNodes. namespace: empty: those of all namespaces."""
-        if self._guard is not None:
-            await self._guard.require(token, Right(LIST, namespace, resource=AGENT_NODES))
+        await self._require(token, Right(LIST, namespace, resource=AGENT_NODES))
 
     async def may_get(self, token: str, namespace: str, type_: str) -> frozenset[Key] | None:
         """The Agents of a type that the client may see; None: all. Raises SwitchboardError when it may see none."""
         if self._guard is None:
             return None
-        visitor = await self._guard.enter(token)
         target = pb.Target(namespace=namespace, type=type_)
         reach = reach_of(self._core.table, target, namespace, GET)
-        allowed = await self._guard.narrow(visitor, reach.rights)
+        with self._counted():
+            visitor = await self._guard.enter(token)
+            allowed = await self._guard.narrow(visitor, reach.rights)
         if not reach.is_known:
             raise unknown(target, namespace)
         return allowed
+
+    async def _require(self, token: str, right: Right) -> None:
+        if self._guard is not None:
+            with self._counted():
+                await self._guard.require(token, right)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except SwitchboardError as error:
+            self._core.metrics.count_refusal(self._label, error.error.code)
+            raise

@@ -33,7 +33,7 @@ _IN_NAMESPACE: Final = "/api/v1/namespaces/{namespace}"
 def build_app(core: Core, limits: RestLimits | None = None, guard: Guard | None = None) -> web.Application:
     """The routes over one core. guard: None: no tokens are asked for. /health and /openapi.json never ask for one."""
     limits = limits or RestLimits()
-    doorway = Doorway(core, guard, "REST")
+    doorway = Doorway(core, guard, "rest")
     app = web.Application(middlewares=[_problems], client_max_size=limits.json_bytes)
     app[_CORE] = core
     executions, reads = Executions(core, limits, doorway), Reads(core, doorway)

@@ -43,7 +43,7 @@ def serving(control_plane: Path, namespace: str, tmp_path: Path, monkeypatch: py
             monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig))
             core = Core(namespace, GatewayMetrics.create(CollectorRegistry()))
             fake = host_agents(core, namespace)
-            security = await enter(secure(settings))
+            security = await enter(secure(settings, core.metrics.count_reviews("clients")))
             guard, certificate = security.guard, security.certificate
             sessions = Sessions(core, guard=guard)
             tls = certificate.context if certificate is not None else None

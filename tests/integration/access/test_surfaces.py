@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
-from access_ends import CACHE_S, DEADLINE_S, SURFACES, Refused, Serve, Surface, Team
+from access_ends import CACHE_S, DEADLINE_S, SURFACES, Refused, Serve, Surface, Team, refusals_on
 
 from switchboard import Client, NodeUnavailable, PermissionDenied, SwitchboardError, Unauthenticated
 from switchboard_gateway.rest.app import build_app, routes_of
@@ -42,6 +42,8 @@ async def test_who_shows_no_good_token_is_not_served(serving: Serve, team: Team,
         for token in ("", GARBAGE, team.token("bot", audience="vault"), team.token("bot", audience="")):
             assert await outcome(surface(ports, token)) == "UNAUTHENTICATED"
         assert ports.fake.seen == []
+        assert refusals_on(ports, surface, "UNAUTHENTICATED") >= 4
+        assert ports.core.metrics.reviews.values["clients", "token", "no"] >= 3
 
 
 @pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
@@ -49,6 +51,8 @@ async def test_a_right_is_needed_counts_and_ends(serving: Serve, team: Team, sur
     async with serving() as ports:
         token = team.token("bot")
         assert await outcome(surface(ports, token)) == "PERMISSION_DENIED"
+        assert refusals_on(ports, surface, "PERMISSION_DENIED") == 1
+        assert ports.core.metrics.reviews.values == {("clients", "token", "yes"): 1, ("clients", "access", "no"): 1}
         role = team.grant("bot", "invoke", name="echo")
         await comes("hello", lambda: surface(ports, token))
         assert await outcome(surface(ports, token, "secret")) == "PERMISSION_DENIED"
@@ -68,6 +72,8 @@ async def test_without_an_api_server_the_known_are_served_and_others_come_again(
         assert await outcome(surface(ports, known)) == "hello"
         ports.api.status = 503
         assert await outcome(surface(ports, late)) == "NODE_UNAVAILABLE"
+        assert refusals_on(ports, surface, "NODE_UNAVAILABLE") >= 1
+        assert ports.core.metrics.reviews.values["clients", "token", "none"] >= 1
         await asyncio.sleep(CACHE_S)  # what is remembered is asked anew from now on, in vain
         assert await outcome(surface(ports, known)) == "hello"
         ports.api.status = 0

@@ -92,6 +92,10 @@ async def test_a_sidecar_is_refused_and_told_why_when_its_token_is(
     async with running(port, tmp_path / "a", token, **changes) as sidecar:
         await until(lambda: any(why in str(getattr(r, "why", "")) for r in caplog.records if r.name == "sidecar.links"))
         assert (sidecar.links.live, port.instances) == (0, {})
+    counted = port.core.metrics.refusals.values
+    reason = "PERMISSION_DENIED" if "not its own" in why else "UNAUTHENTICATED"
+    assert list(counted) == [("link", reason)]
+    assert counted["link", reason] >= 1
 
 
 async def test_a_gateway_with_a_certificate_of_another_ca_gets_no_token(

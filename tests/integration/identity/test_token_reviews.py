@@ -1,6 +1,8 @@
 """Pods' tokens by TokenReview of a real API server, at a gateway's links and at the Registry."""
 
+import asyncio
 import contextlib
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,6 +84,7 @@ async def test_a_reviewed_token_is_held_to_the_same_checks(
             async with sidecar_of(pod, token, tmp_path / str(number), gateways=(gateway.address,)):
                 await until(lambda why=why: said(caplog, why))  # type: ignore[misc]
         assert not gateway.core.table.instances
+        assert set(gateway.core.metrics.reviews.values) == {("pods", "token", "no")}
     async with proxied(server, tmp_path, namespace, host="127.0.0.1") as (_, gateway):
         async with sidecar_of(pod, await token_of(kube, pod), tmp_path / "thief", gateways=(gateway.address,)):
             await until(lambda: said(caplog, "from 127.0.0.1"))
@@ -125,6 +128,9 @@ async def test_while_no_api_server_answers_known_pods_reconnect_and_others_once_
         async with sidecar_of(pod, unknown, tmp_path / "b", gateways=(gateway.address,)) as sidecar:
             await until(lambda: said(caplog, "come again"))
             assert sidecar.links.live == 0
+            counted = gateway.core.metrics
+            assert counted.reviews.values["pods", "token", "none"] >= 1
+            assert counted.refusals.values["link", "NODE_UNAVAILABLE"] >= 1
             proxy.status = 0
             await until(lambda: sidecar.links.live == 1)
 
@@ -145,6 +151,15 @@ async def test_the_registry_reviews_tokens_too(
         async with sidecar_of(pod, other, tmp_path / "other", registries=(address,)) as sidecar:
             await eventually(lambda: _logged(operator, "for the audience"))
             assert sidecar.registry.live == 0
+        counted = await asyncio.to_thread(_metrics, operator)
+        assert 'switchboard_operator_reviews_total{answer="yes",review="token"}' in counted
+        assert 'switchboard_operator_reviews_total{answer="no",review="token"}' in counted
+        assert 'switchboard_operator_refusals_total{reason="UNAUTHENTICATED",surface="registry"}' in counted
+
+
+def _metrics(operator: OperatorProcess) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=60) as response:
+        return str(response.read().decode())
 
 
 async def _logged(operator: OperatorProcess, words: str) -> bool:
