@@ -135,6 +135,7 @@ def _policy(agent: Agent, namespace: str, nodes: frozenset[str]) -> AgentPolicy:
         hedging=HedgingPolicy(hedging.delay_ms / 1000, hedging.attempts) if hedging is not None else None,
         concurrency=spec.concurrency,
         max_payload_bytes=spec.max_payload_bytes,
+        allowed_callers=spec.allowed_callers,
     )
 
 

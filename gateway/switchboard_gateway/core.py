@@ -106,6 +106,9 @@ class Core:
                 return
             selected = select(self.table, frame, namespace, self.rng, allowed)
         except SwitchboardError as error:
+            self.metrics.count_refusal("policy", error.error.code)
+            if error.error.code == pb.PERMISSION_DENIED:
+                log.info("refused", extra={"principal": frame.open.principal, "reason": error.message})
             self.note_refusal(frame.open.target, error.error)
             peer.send(close_with(frame.call, error.error))
             return

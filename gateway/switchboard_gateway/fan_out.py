@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from switchboard_gateway.instances import Instance, Route, Table
 from switchboard_gateway.routed_call import RoutedCall
-from switchboard_gateway.selection import Allowed, Selected, check_open, named_strategy, share, unknown_type
+from switchboard_gateway.selection import (
+    Allowed,
+    Selected,
+    admitting,
+    check_caller,
+    check_open,
+    named_strategy,
+    share,
+    unknown_type,
+)
 from switchboard_routing.balance import Rng
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError, failure, name_of
@@ -55,7 +64,8 @@ def find_subscribers(table: Table, opened: pb.Open, namespace: str, rng: Rng) ->
     for policy in table.declared.subscribers(place, target.topic):
         if (source.namespace, source.type) != (place, policy.type):
             by_type.setdefault(policy.type, []).append(table.routes[place, policy.name])
-    return [Receiver(share(routes, rng), target.topic_source) for _, routes in sorted(by_type.items())]
+    found = [share(admitting(routes, opened), rng) for _, routes in sorted(by_type.items())]
+    return [Receiver(route, target.topic_source) for route in found]
 
 
 def find_instances(table: Table, opened: pb.Open, namespace: str) -> list[Receiver]:
@@ -194,12 +204,14 @@ class _Copier:
             try:
                 return entry | await self._ask(first, data, receiver)
             except SwitchboardError as error:
+                self._core.metrics.count_refusal("policy", error.error.code)
                 return entry | {"ok": False, "error": describe_error(error.error)}
 
     async def _ask(self, first: pb.Frame, data: bytes, receiver: Receiver) -> dict[str, Any]:
         policy = receiver.route.policy
         if self._allowed is not None and (policy.namespace, policy.name) not in self._allowed:
             raise failure(pb.PERMISSION_DENIED, f"the caller may not invoke Agent {policy.name!r}")
+        check_caller(policy, first.open)
         if len(data) > policy.max_payload_bytes:
             raise failure(pb.PAYLOAD_TOO_LARGE, f"the payload is over {policy.max_payload_bytes} bytes")
         opened = self._copy(first.open, receiver)

@@ -3,7 +3,7 @@
 from switchboard_gateway.faults import too_large
 from switchboard_gateway.instances import Instance, Route, Table
 from switchboard_routing.balance import Rng
-from switchboard_routing.policy import Strategy
+from switchboard_routing.policy import AgentPolicy, Strategy
 from switchboard_routing.versions import Version, parse_range, parse_version
 from switchboard_wire.agent_id import MAX_KEY_LENGTH, parse_agent_id
 from switchboard_wire.errors import SwitchboardError, failure
@@ -54,10 +54,12 @@ def select(table: Table, frame: pb.Frame, namespace: str, rng: Rng, allowed: All
         raise unknown_type(table, found, type_)
     if allowed is not None:
         routes = permitted(routes, allowed)
-    route = routes[0] if len(routes) == 1 else share(routes, rng)
+    route = routes[0] if len(routes) == 1 else share(admitting(routes, opened), rng)
+    policy = route.policy
+    if policy.callers is not None:
+        check_caller(policy, opened)
     key = target.key
     _check(frame, opened, key, route)
-    policy = route.policy
     strategy = policy.strategy if not opened.strategy else named_strategy(opened.strategy)
     if strategy is Strategy.CONSISTENT_HASH and policy.hash_header:
         key = _header(opened, policy.hash_header) or key
@@ -70,6 +72,29 @@ def permitted(routes: list[Route], allowed: frozenset[tuple[str, str]]) -> list[
     if not found:
         raise failure(pb.PERMISSION_DENIED, "none of the Agents that could take the call may be called")
     return found
+
+
+def admitting(routes: list[Route], opened: pb.Open) -> list[Route]:
+    """Those of some Agents that take calls of this caller; all of them, to be refused by one, when none does."""
+    if not any(route.policy.callers for route in routes):
+        return routes
+    principal = opened.principal
+    return [route for route in routes if route.policy.admits(principal)] or routes
+
+
+def check_caller(policy: AgentPolicy, opened: pb.Open) -> None:
+    """Raise SwitchboardError PERMISSION_DENIED unless an Agent takes calls of this caller."""
+    principal = opened.principal
+    if policy.admits(principal):
+        return
+    agent = f"Agent {policy.name!r} in namespace {policy.namespace!r}"
+    if principal:
+        raise failure(pb.PERMISSION_DENIED, f"{principal} may not call {agent}: its spec.allowedCallers has no such id")
+    raise failure(
+        pb.PERMISSION_DENIED,
+        f"nothing proves who calls {agent}, and its spec.allowedCallers asks for it: set gateway.auth to kubernetes "
+        "and show a token, or, where an agent's pod calls, tls.enabled",
+    )
 
 
 def _header(opened: pb.Open, wanted: str) -> str:

@@ -18,6 +18,7 @@ from switchboard_operator import metrics
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.auditing import audit_for_ever
 from switchboard_operator.authority_keeping import AuthorityKeeper, Keeping
+from switchboard_operator.checks import Proofs
 from switchboard_operator.demand import Demands
 from switchboard_operator.executing import Executor
 from switchboard_operator.lease import Elector
@@ -86,6 +87,7 @@ class Operator:
             utc_now=utc_seconds,
             source=settings.source,
             ca_bundle=lambda: self._trust.bundle or "",
+            proofs=Proofs(pods=settings.trust.checks, clients=settings.checks_clients),
         )
         self._working = Working(self._queue, self._reconciler, self._registry, self._watches, self._rng)
         settled = datetime.timedelta(seconds=settings.ca_settled_s)

@@ -63,6 +63,7 @@ def _assignment(agent: Resource) -> Assignment:
         concurrency=spec.get("concurrency") or 0,
         timeout_ms=spec.get("timeoutSeconds", 30) * 1000,
         max_payload_bytes=spec.get("maxPayloadBytes", 4194304),
+        restricted=bool(spec.get("allowedCallers")),
     )
     handler = spec.get("handler") or {}
     if python := handler.get("python"):

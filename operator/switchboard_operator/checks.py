@@ -111,6 +111,29 @@ def inline_name_is_taken(snapshot: AgentSnapshot) -> Fault | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Proofs:
+    """Of whom gateways know who they are: of agents' pods (tls.enabled), of clients (gateway.auth)."""
+
+    pods: bool = True
+    clients: bool = True
+
+
+def callers_are_unproven(snapshot: AgentSnapshot, proofs: Proofs) -> Fault | None:
+    """Only some may call the Agent, and nobody, or not everybody of them, can prove to be one: a warning."""
+    named = snapshot.agent.spec.get("allowedCallers") or ()
+    if not named or (proofs.pods and proofs.clients):
+        return None
+    if not proofs.pods and not proofs.clients:
+        message = "nobody can call it: spec.allowedCallers asks who calls, and nothing proves it; set tls.enabled (for "
+        return Fault("CallersUnproven", message + "agents) and gateway.auth: kubernetes (for clients) in the chart")
+    if proofs.pods:
+        message = "agents alone can call it: spec.allowedCallers asks who calls, and clients prove nothing; set "
+        return Fault("CallersUnproven", message + "gateway.auth: kubernetes in the chart, if clients are to call it")
+    message = "clients alone can call it: spec.allowedCallers asks who calls, and agents' pods prove nothing; set "
+    return Fault("CallersUnproven", message + "tls.enabled in the chart, if agents are to call it")
+
+
 def unresolved(snapshot: AgentSnapshot) -> Fault | None:
     """What the Agent's placement names and is not there."""
     agent = snapshot.agent

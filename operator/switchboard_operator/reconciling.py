@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
-from switchboard_operator.checks import Fault, check_agent, check_node, is_leftover
+from switchboard_operator.checks import Fault, Proofs, check_agent, check_node, is_leftover
 from switchboard_operator.demand import Demand, Demands
 from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
@@ -66,6 +66,7 @@ class Reconciler:
     utc_now: Callable[[], str]  # RFC 3339, seconds
     source: Source = Source.CUSTOM
     ca_bundle: Callable[[], str] = lambda: ""  # what sidecars are to trust
+    proofs: Proofs = field(default_factory=Proofs)
     _pace: Pace = field(default_factory=Pace)
     _assignment_pace: AssignmentPace = field(default_factory=AssignmentPace)
     _rolling: tuple[str, str] | None = None
@@ -188,7 +189,7 @@ class Reconciler:
             node.meta.name: observe_instances(snapshot.pods[node.meta.name], {}, node.status, self.registry, now)
             for node in snapshot.nodes
         }
-        status = build_agent_status(snapshot, fault, instances, self.utc_now())
+        status = build_agent_status(snapshot, fault, instances, self.utc_now(), self.proofs)
         return await self._tell(key, agent, status) or (RECHECK_S if fault else None)
 
     async def _inline_node(self, snapshot: AgentSnapshot) -> Fault | None:

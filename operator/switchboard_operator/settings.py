@@ -14,6 +14,7 @@ from switchboard_wire import names
 class Settings:
     """One operator process. `namespaces` empty: all of them.
 
+    checks_clients: the gateways ask clients for tokens; for what Agents' status tells.
     own_ca: it keeps a CA of its own; else the certificate comes from `trust.tls_folder`, or there is no TLS.
     """
 
@@ -37,6 +38,7 @@ class Settings:
 
     own_ca: bool
     ca_settled_s: float
+    checks_clients: bool
     trust: IdentitySettings
 
     @property
@@ -63,6 +65,7 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
         ops_port=int(env.get(names.ENV_OPS_PORT, names.OPS_PORT)),
         own_ca=env.get(names.ENV_TLS, "") == "own",
         ca_settled_s=float(env.get(names.ENV_CA_SETTLED) or 900),
+        checks_clients=env.get(names.ENV_AUTH, "") == "kubernetes",
         trust=IdentitySettings.from_environment({names.ENV_POD_NAMESPACE: namespace, **env}),
     )
 

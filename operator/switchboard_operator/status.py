@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchboard_operator.binding import type_of
-from switchboard_operator.checks import Fault, unresolved
+from switchboard_operator.checks import Fault, Proofs, callers_are_unproven, unresolved
 from switchboard_operator.conditions import Claim, merge_conditions
 from switchboard_operator.desired import selector_of
 from switchboard_operator.instances import MAX_INSTANCES, Instance, activity_of, count_instances, tell_instances
@@ -13,6 +13,7 @@ from switchboard_operator.objects import DEPLOYMENT, Raw, Resource
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
 
 Status = dict[str, Any]
+PROVEN = Proofs()
 
 
 def build_node_status(
@@ -38,14 +39,19 @@ def build_node_status(
 
 
 def build_agent_status(
-    snapshot: AgentSnapshot, fault: Fault | None, instances: Mapping[str, Sequence[Instance]], now: str
+    snapshot: AgentSnapshot,
+    fault: Fault | None,
+    instances: Mapping[str, Sequence[Instance]],
+    now: str,
+    proofs: Proofs = PROVEN,
 ) -> Status:
-    """The status of an Agent. instances: by AgentNode."""
+    """The status of an Agent. instances: by AgentNode. proofs: what callers of this installation can prove."""
     agent = snapshot.agent
     missing = unresolved(snapshot)
     hosting = _hosting(agent, instances)
+    warning = callers_are_unproven(snapshot, proofs)
     claims = [
-        _accepted(fault),
+        _accepted(fault, warning),
         Claim("ResolvedRefs", False, missing.reason, missing.message)
         if missing
         else Claim("ResolvedRefs", True, "ResolvedRefs", ""),
@@ -124,7 +130,9 @@ def _is_scaled_to_zero(node: Resource) -> bool:
     return any(c["type"] == "Ready" and c.get("reason") == "ScaledToZero" for c in conditions)
 
 
-def _accepted(fault: Fault | None) -> Claim:
+def _accepted(fault: Fault | None, warning: Fault | None = None) -> Claim:
+    if fault is None and warning is not None:
+        return Claim("Accepted", True, warning.reason, warning.message)
     if fault is None:
         return Claim("Accepted", True, "Accepted")
     return Claim("Accepted", False, fault.reason, fault.message)

@@ -1,8 +1,10 @@
 """What routing knows of an Agent: plain values, made from its resource or from what a host announced."""
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
+from switchboard_routing.callers import compile_callers
 from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
 
 
@@ -77,7 +79,8 @@ class AgentPolicy:
 
     nodes: names of the AgentNodes, in its namespace, whose instances may host it; None: any that announces it.
     hash_header: whose value a consistent hash hashes instead of the key. concurrency: of the Agent in one instance,
-    within the instance's own; None: no other limit. is_timed: an attempt needs a timer of its own; reckoned once.
+    within the instance's own; None: no other limit. allowed_callers: patterns of `callers`; none: everybody may call;
+    callers: what they come to. is_timed: an attempt needs a timer of its own; reckoned once.
     """
 
     namespace: str
@@ -98,8 +101,15 @@ class AgentPolicy:
     hedging: HedgingPolicy | None = None
     concurrency: int | None = None
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES
+    allowed_callers: tuple[str, ...] = ()
+    callers: re.Pattern[str] | None = field(init=False, compare=False, repr=False, default=None)
     is_timed: bool = field(init=False, compare=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
         is_timed = self.hedging is not None or self.retries.per_try_timeout_s is not None
         object.__setattr__(self, "is_timed", is_timed)
+        object.__setattr__(self, "callers", compile_callers(self.allowed_callers))
+
+    def admits(self, principal: str) -> bool:
+        """Whether a caller may call. principal: as it was proved; empty: nothing was."""
+        return self.callers is None or self.callers.fullmatch(principal) is not None

@@ -106,13 +106,16 @@ class Outbound:
     def _local(self, open_: pb.Open) -> Entry | None:
         """The agent of this pod that may answer: with a key, or a choice of strategy, the gateway has to choose.
 
-        Nor do calls with an idempotency key stay here: deliveries from gateways are where duplicates are told.
+        Nor do calls with an idempotency key stay here: deliveries from gateways are where duplicates are told; nor
+        calls to an agent that only some may call: gateways know who this pod is.
         """
         target = open_.target
         if target.key or target.all_instances or open_.strategy or target.namespace != self._namespace:
             return None
         entry = self._deliverer.roster.by_type.get(target.type) if target.type else None
-        return entry if entry is not None and not (open_.agent or open_.idempotency_key) else None
+        if entry is None or entry.assignment.restricted:
+            return None
+        return entry if not (open_.agent or open_.idempotency_key) else None
 
     def _depart(self, peer: Peer, frame: pb.Frame) -> None:
         link = self._choose_link()

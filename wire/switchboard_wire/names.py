@@ -120,6 +120,7 @@ ENV_CHECK_TOKENS: Final = "SWITCHBOARD_CHECK_TOKENS"  # true: streams inside the
 ENV_POD_TOKENS: Final = "SWITCHBOARD_POD_TOKENS"  # how they are checked: keys (the default) or tokenReview
 ENV_POD_TOKENS_OUTAGE: Final = "SWITCHBOARD_POD_TOKENS_OUTAGE_SECONDS"  # for which a review counts longer
 ENV_CHECK_SOURCE: Final = "SWITCHBOARD_CHECK_SOURCE"  # false: a token may come from another address than its pod's
+ENV_AUTH: Final = "SWITCHBOARD_AUTH"  # of clients: none (the default) or kubernetes
 ENV_TRUST_DOMAIN: Final = "SWITCHBOARD_TRUST_DOMAIN"  # of SPIFFE ids
 ENV_POD_NAMESPACE: Final = "SWITCHBOARD_POD_NAMESPACE"  # of a gateway's pod: the installation's
 ENV_KEYS_FILE: Final = "SWITCHBOARD_KEYS_FILE"  # a JWKS, in place of the API server's

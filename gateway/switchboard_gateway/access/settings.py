@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from switchboard_wire.names import ENV_TRUST_DOMAIN, TOKEN_AUDIENCE
+from switchboard_wire.names import ENV_AUTH, ENV_TRUST_DOMAIN, TOKEN_AUDIENCE
 
-ENV_AUTH: Final = "SWITCHBOARD_AUTH"
 ENV_AUDIENCE: Final = "SWITCHBOARD_AUTH_AUDIENCE"
 ENV_CACHE_SECONDS: Final = "SWITCHBOARD_AUTH_CACHE_SECONDS"
 ENV_OUTAGE_SECONDS: Final = "SWITCHBOARD_AUTH_OUTAGE_SECONDS"

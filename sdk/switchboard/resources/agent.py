@@ -20,7 +20,7 @@ from switchboard.resources.fields import (
 )
 from switchboard.resources.handler import Capability, Handler, Topic
 from switchboard.resources.meta import Conditions, ObjectMeta
-from switchboard.resources.policy import CircuitBreaker, Hedging, LoadBalancing, Retries
+from switchboard.resources.policy import CALLER, Caller, CircuitBreaker, Hedging, LoadBalancing, Retries
 from switchboard_wire.names import MAX_NAME_LENGTH, RESERVED_TYPES, SEMVER
 
 
@@ -146,6 +146,13 @@ class AgentSpec(Model):
         ge=1,
         le=10000,
     )
+    allowed_callers: Annotated[tuple[Caller, ...], Unique()] = Field(
+        default=(),
+        description="Who may call the agent: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT, with * for a whole "
+        "segment, or user:NAME, with * at its end. Whoever proves to be nobody of them is refused. Empty: everybody "
+        "may.",
+        max_length=64,
+    )
     max_payload_bytes: Int = Field(
         default=4194304, description="Largest message that is taken; larger ones are refused.", ge=1, le=268435456
     )
@@ -181,6 +188,12 @@ class AgentSpec(Model):
             "!has(self.hedging) || self.hedging.delayMs < self.timeoutSeconds * 1000",
             "hedging.delayMs must be below timeoutSeconds: lower the one or raise the other",
             lambda spec: spec.hedging is None or spec.hedging.delay_ms < spec.timeout_seconds * 1000,
+        ),
+        Rule(
+            f"!has(self.allowedCallers) || self.allowedCallers.all(caller, caller.matches(r'{CALLER}'))",
+            "allowedCallers: write spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICEACCOUNT, with * in place of a "
+            "namespace or of an account, or user:NAME, with * at its end",
+            lambda spec: all(matches(CALLER, caller) for caller in spec.allowed_callers),
         ),
         Rule(
             "!has(self.concurrency) || !has(self.node) || self.concurrency <= self.node.concurrency",

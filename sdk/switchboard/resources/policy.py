@@ -21,6 +21,15 @@ Strategy = Literal[
 ]
 
 
+# A principal as gateways write it; `*` for a whole segment, or for the end of a user's name.
+CALLER = (
+    r"^(spiffe://[a-z0-9._-]+/ns/([a-z0-9]([-a-z0-9]*[a-z0-9])?|\*)/sa/([a-z0-9]([-a-z0-9.]*[a-z0-9])?|\*)"
+    r"|user:([^*]+\*?|\*))$"
+)
+# Longer than any id of a ServiceAccount, and than the names of users that identity providers give.
+Caller = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
 class LoadBalancing(Model):
     """How an instance is chosen."""
 

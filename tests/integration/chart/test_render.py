@@ -188,6 +188,7 @@ def test_the_operator_s_environment(render: Render) -> None:
         names.ENV_LOG_FORMAT: "text",
         names.ENV_TLS: "own",
         names.ENV_CA_SETTLED: "900",
+        names.ENV_AUTH: "none",
         **CHECKS,
     }
 
@@ -206,7 +207,7 @@ def test_the_gateway_s_environment(render: Render) -> None:
         names.ENV_LOG_FORMAT: "json",
         **{name: value for name, value in environment(manifests, GATEWAY).items() if name.startswith(GRPC)},
         ENV_SESSION_AGENTS: "true",
-        access.ENV_AUTH: "none",
+        names.ENV_AUTH: "none",
         "MINE": "1",
         names.ENV_TLS_FOLDER: "/etc/switchboard/tls",
         names.ENV_TOKEN_FILE: f"{names.TOKEN_FOLDER}/token",

@@ -121,6 +121,15 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
         make_agent(timeoutSeconds=2, hedging={"delayMs": 2000}, retries={"idempotent": True}),
         "hedging.delayMs must be below timeoutSeconds",
     ),
+    "a caller that is nobody's id": (
+        make_agent(allowedCallers=["user:jane", "website"]),
+        "allowedCallers: write spiffe://",
+    ),
+    "a caller with half a segment": (
+        make_agent(allowedCallers=["spiffe://cluster.local/ns/team-*/sa/bot"]),
+        "allowedCallers: write spiffe://",
+    ),
+    "a caller with a star before the end": (make_agent(allowedCallers=["user:*@example.org"]), "allowedCallers: write"),
     "more at once than the inline node takes": (
         make_agent(concurrency=17, node={}),
         "concurrency must not be above node.concurrency",

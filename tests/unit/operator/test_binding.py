@@ -116,3 +116,9 @@ def test_a_snapshot_leaves_out_who_lost_and_who_is_being_deleted() -> None:
 def test_what_is_gone_has_no_snapshot() -> None:
     assert node_snapshot(Indexes(), "ns", "writers") is None
     assert agent_snapshot(Indexes(), "ns", "a") is None
+
+
+def test_sidecars_are_told_which_agents_only_some_may_call() -> None:
+    agents = [make_agent("open"), make_agent("ours", allowedCallers=["user:jane"])]
+    told = build_assignments(make_node(), agents).agents
+    assert {agent.name: agent.restricted for agent in told} == {"open": False, "ours": True}

@@ -14,7 +14,7 @@ from operator_objects import (
     make_snapshot,
 )
 
-from switchboard_operator.checks import Fault
+from switchboard_operator.checks import Fault, Proofs
 from switchboard_operator.conditions import MAX_MESSAGE, Claim, merge_conditions
 from switchboard_operator.instances import Instance, activity_of
 from switchboard_operator.objects import Resource
@@ -208,3 +208,28 @@ def test_a_pool_is_saturated_when_all_of_it_is_and_busy_when_any_is(seen: list[s
     instances = [Instance(make_pod(str(number)), "", "Up", activity, "", ()) for number, activity in enumerate(seen)]
     gone = Instance(make_pod("gone"), "", "Down", "Saturated", "", ())
     assert activity_of([*instances, gone]) == told
+
+
+@pytest.mark.parametrize(
+    ("callers", "proofs", "reason", "words"),
+    [
+        pytest.param((), Proofs(False, False), "Accepted", "", id="everybody may call"),
+        pytest.param(("user:*",), Proofs(True, True), "Accepted", "", id="everybody can prove who it is"),
+        pytest.param(("user:*",), Proofs(False, False), "CallersUnproven", "nobody can call it", id="nobody can"),
+        pytest.param(("user:*",), Proofs(True, False), "CallersUnproven", "gateway.auth: kubernetes", id="clients not"),
+        pytest.param(("user:*",), Proofs(False, True), "CallersUnproven", "set tls.enabled", id="pods cannot"),
+    ],
+)
+def test_an_agent_that_names_its_callers_says_who_cannot_prove_to_be_one(
+    callers: tuple[str, ...], proofs: Proofs, reason: str, words: str
+) -> None:
+    snapshot = make_agent_snapshot(make_agent(allowedCallers=list(callers)), make_node())
+    (accepted, *_) = build_agent_status(snapshot, None, {}, NOW, proofs)["conditions"]
+    assert (accepted["status"], accepted["reason"], words in accepted["message"]) == ("True", reason, True)
+
+
+def test_a_fault_comes_before_the_warning_of_unproven_callers() -> None:
+    snapshot = make_agent_snapshot(make_agent(allowedCallers=["user:*"]), make_node())
+    status = build_agent_status(snapshot, Fault("NameConflict", "x"), {}, NOW, Proofs(False, False))
+    accepted = status["conditions"][0]
+    assert (accepted["status"], accepted["reason"]) == ("False", "NameConflict")

@@ -368,6 +368,15 @@ async def test_who_calls_is_believed_only_within_what_is_hosted() -> None:
     assert opened.open.source == pb.AgentId(namespace="ns")
 
 
+async def test_a_call_to_an_agent_that_only_some_may_call_leaves_the_pod() -> None:
+    bench = Bench(assignment("a"), assignment("b", restricted=True))
+    bench.host.dispatch(host_call(1, "a"))
+    assert kinds(bench.to_host()) == ["OPEN"]
+    bench.links.append(bench.link)
+    bench.host.dispatch(host_call(3, "b"))
+    assert (kinds(bench.to_host()), kinds(bench.to_gateway())) == ([], ["OPEN"])
+
+
 async def test_without_a_gateway_a_call_is_held_until_there_is_one() -> None:
     bench = Bench(assignment("a"))
     bench.host.dispatch(host_call(1, "x", deadline_ms=60_000))

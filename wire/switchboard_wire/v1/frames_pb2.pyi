@@ -990,6 +990,7 @@ class Assignment(_message.Message):
     CONCURRENCY_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    RESTRICTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """of the Agent"""
     type: _builtins.str
@@ -998,6 +999,8 @@ class Assignment(_message.Message):
     """0: the node's"""
     timeout_ms: _builtins.int
     max_payload_bytes: _builtins.int
+    restricted: _builtins.bool
+    """allowedCallers: a gateway decides on each call, also on those of its own pod"""
     @_builtins.property
     def python(self) -> Global___PythonHandler: ...
     @_builtins.property
@@ -1013,10 +1016,11 @@ class Assignment(_message.Message):
         concurrency: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
         max_payload_bytes: _builtins.int = ...,
+        restricted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["http", b"http", "python", b"python"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "http", b"http", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "python", b"python", "timeout_ms", b"timeout_ms", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "http", b"http", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "python", b"python", "restricted", b"restricted", "timeout_ms", b"timeout_ms", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
