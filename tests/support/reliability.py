@@ -95,11 +95,13 @@ def await_release(journey: Journey) -> None:
 
 def spread_again(journey: Journey) -> None:
     """After a drain all pods are on one node, where nothing moves them: replace half of those that are so."""
+    await_release(journey)
+    await_whole(journey)
     selectors = ("gateway", "operator")
     pods = [(SYSTEM, f"app.kubernetes.io/component={name}") for name in selectors]
     for namespace, selector in [*pods, (journey.namespace, "switchboard.dev/agentnode=work")]:
         found = [pod for pod in journey.kubectl.items(namespace, "pods", selector) if is_ready(pod)]
-        if len({pod["spec"]["nodeName"] for pod in found}) == 1:
+        if len(found) > 1 and len({pod["spec"]["nodeName"] for pod in found}) == 1:
             names = [pod["metadata"]["name"] for pod in found]
             journey.kubectl("delete", "pod", "-n", namespace, *names[: len(names) // 2])
     await_release(journey)
