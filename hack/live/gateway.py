@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from devcluster.rootless import free_ports
+
 from live.kubectl import Kubectl
 from live.release import NAMESPACE
 from live.waiting import wait_until
@@ -74,7 +76,7 @@ def is_open(address: str) -> bool:
 @contextlib.contextmanager
 def port_forward(kubectl: Kubectl) -> Iterator[Address]:
     """Forward two free ports of this machine to one replica of the gateway."""
-    grpc, http = free_port(), free_port()
+    grpc, http = free_ports(2)
     forward = [
         str(kubectl.program),
         "-n",
@@ -87,17 +89,10 @@ def port_forward(kubectl: Kubectl) -> Iterator[Address]:
     environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
     with subprocess.Popen(forward, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: is_open(f"127.0.0.1:{http}"), "the port-forward to the gateway", 30)
+            wait_until(lambda: is_open(f"127.0.0.1:{http}"), "the port-forward to the gateway", 60)
             yield Address(f"127.0.0.1:{grpc}", f"127.0.0.1:{http}")
         finally:
             process.terminate()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True, slots=True)

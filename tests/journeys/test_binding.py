@@ -1,6 +1,7 @@
 """Agents and the pools they are placed on: missing, found, contested."""
 
 from live.kubectl import AGENTS
+from live.waiting import wait_until
 from pools import agent, echo_pool
 
 
@@ -45,5 +46,7 @@ def test_an_agent_is_served_by_every_pool_its_selector_finds(journey):
 
     journey.kube("wait", f"{AGENTS}/echo", "--for=jsonpath={.status.readyInstances}=2", "--timeout=120s")
 
-    instances = journey.rest.get("agents/echo/instances").body["instances"]
-    assert {found["node"] for found in instances} == {"left", "right"}
+    def nodes() -> set[str]:
+        return {found["node"] for found in journey.rest.get("agents/echo/instances").body["instances"]}
+
+    wait_until(lambda: nodes() == {"left", "right"}, "an instance of each pool at the gateway")

@@ -15,7 +15,7 @@ from pools import echo_pool
 from reliability import await_release, both_loads
 
 # Under 20 s are promised, and the figures tell; a machine on which much else runs may take longer
-HAND_OVER_S = 30
+HAND_OVER_S = 60
 CALM_S = 2
 
 
@@ -32,7 +32,7 @@ def test_a_leader_that_stands_still_is_replaced_and_writes_nothing_when_it_goes_
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
             steady.apply(*echo_pool(steady.namespace, "meanwhile"))
-            wait_until(lambda: holder(steady.kubectl) not in ("", leader), "another leader", 60)
+            wait_until(lambda: holder(steady.kubectl) not in ("", leader), "another leader")
             taken_s = time.monotonic() - begun_s
         finally:
             for pid in pids:
@@ -59,7 +59,7 @@ def test_a_leader_that_is_killed_is_replaced(steady, rate, report):
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         steady.apply(*echo_pool(steady.namespace, "meanwhile"))
-        wait_until(lambda: steady.kubectl.find(steady.namespace, "deployment", "meanwhile"), "work of a leader", 60)
+        wait_until(lambda: steady.kubectl.find(steady.namespace, "deployment", "meanwhile"), "work of a leader")
         works_s = time.monotonic() - begun_s
         steady.await_ready(nodes=("meanwhile",), agents=("meanwhile",))
         steady.kube("delete", f"{AGENTS},{AGENT_NODES}", "meanwhile")

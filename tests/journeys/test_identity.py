@@ -111,7 +111,7 @@ def test_a_new_ca_takes_over_under_load_without_a_failed_message(journey: Journe
             for name in former:  # both: a caller is answered by the pods of its zone
                 journey.kube("delete", "pod", name, "--wait=false")
                 journey.await_pods("echo", 2)
-            wait_until(lambda: set(tally.by_instance) - set(former), "answers of pods that were born after it", 60)
+            wait_until(lambda: set(tally.by_instance) - set(former), "answers of pods that were born after it")
             tally.wait_for(100)
         require_no_failure(tally)
     finally:

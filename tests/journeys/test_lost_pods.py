@@ -95,5 +95,5 @@ def replaced(journey, victim: str) -> set[str] | None:
 
 def restarted_and_ready(journey) -> bool:
     kinds = ("containerStatuses", "initContainerStatuses")
-    statuses = [status for pod in journey.pods("work") for kind in kinds for status in pod["status"][kind]]
+    statuses = [status for pod in journey.pods("work") for kind in kinds for status in pod["status"].get(kind, ())]
     return any(status["restartCount"] for status in statuses) and all(status["ready"] for status in statuses)

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from journey import require_no_failure
+from journey import READY_S, require_no_failure
 from live.kubectl import AGENT_NODES, AGENTS
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
@@ -19,7 +19,8 @@ def test_with_no_operator_messages_flow_and_a_deleted_pods_replacement_answers(j
     journey.await_ready(nodes=("echo",), agents=("echo",))
     [before] = journey.await_pods("echo", 1)
 
-    with no_operator(journey.kubectl), journey.traffic(Load("echo", "hello", senders=4, per_second=20)) as tally:
+    load = Load("echo", "hello", senders=4, per_second=20)
+    with no_operator(journey.kubectl), journey.traffic(load, timeout_s=READY_S) as tally:
         journey.kube("delete", "pod", before, "--wait=false")
         wait_until(lambda: len(tally.by_instance) == 2, "the replacement's answers", 180)
         tally.wait_for(20)

@@ -1,6 +1,6 @@
 """Pods are replaced while messages flow, and no caller sees it."""
 
-from journey import require_no_failure
+from journey import READY_S, require_no_failure
 from live.kubectl import AGENT_NODES
 from live.release import NAMESPACE as SYSTEM
 from live.traffic import Load
@@ -79,7 +79,7 @@ def test_calls_are_held_while_the_only_instance_is_away(journey):
     journey.await_ready(nodes=("echo",), agents=("echo",))
     before = journey.await_pods("echo", 1)
 
-    with journey.traffic(Load("echo", "hello", senders=4, per_second=20)) as tally:
+    with journey.traffic(Load("echo", "hello", senders=4, per_second=20), timeout_s=READY_S) as tally:
         journey.kube("delete", "pod", *before, "--wait=false")
         await_new_pods(journey, "echo", before, 1)
         tally.wait_for(20)

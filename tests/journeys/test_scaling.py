@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateways import count_of
-from journey import require_no_failure
+from journey import READY_S, require_no_failure
 from live.kubectl import AGENT_NODES, AGENTS
 from live.traffic import Load
 from live.waiting import NotYet, wait_until
@@ -36,8 +36,7 @@ def test_kubectl_scale_changes_the_number_of_instances(journey):
 
     journey.await_pods("echo", 3)
     await_linked(journey, "echo", 3)
-    zones = {instance["zone"] for instance in journey.instances("echo") if "zone" in instance}
-    assert len(zones) == 2, "instances are spread over the zones"
+    wait_until(lambda: len(zones_told(journey, "echo")) == 2, "instances that are spread over the zones")
 
     with journey.traffic(Load("echo", "hello", senders=4, per_second=50)) as tally:
         journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=1")
@@ -57,7 +56,7 @@ def test_a_pool_scaled_to_zero_is_ready_and_comes_back(journey):
     journey.kube("scale", f"{AGENT_NODES}/echo", "--replicas=1")
 
     assert message
-    assert journey.ask("echo", "held until the instance is there") == "held until the instance is there"
+    assert journey.ask("echo", "held until it is there", timeout_s=READY_S) == "held until it is there"
 
 
 def test_the_autoscaler_adds_instances_under_load_and_takes_them_away_after_it(journey):
@@ -106,6 +105,11 @@ def test_turning_autoscaling_on_and_off_shows_no_number_that_nobody_asked_for(jo
 
     assert values == {"3"}
     assert journey.await_pods("echo", 3) == before, "no pod was replaced"
+
+
+def zones_told(journey, node: str) -> set[str]:
+    """The zones of a pool's instances, as far as status tells them yet."""
+    return {instance["zone"] for instance in journey.instances(node) if "zone" in instance}
 
 
 @contextlib.contextmanager

@@ -36,10 +36,9 @@ def test_applied_agents_answer_by_id_by_key_and_by_capability(journey):
     assert journey.ask("capability:repeat", "by capability") == "by capability"
     assert journey.rest.execute("agents/echo", "over REST").body["output"] == "over REST"
     assert journey.rest.execute("capabilities/repeat", [1, 2]).status == 400, "text is wanted"
-    listed = journey.rest.get("agents").body["agents"]
-    assert [(found["name"], found["instancesReady"]) for found in listed] == [("echo", 2)]
-    states = [(found["state"], found["agents"]) for found in journey.instances("echo")]
-    assert states == [("Up", [{"name": "echo", "state": "Ready"}])] * 2
+    wait_until(lambda: listed(journey) == {"echo": 2}, "both instances at the gateway")
+    up = ("Up", [{"name": "echo", "state": "Ready"}])
+    wait_until(lambda: [(i["state"], i["agents"]) for i in journey.instances("echo")] == [up] * 2, "both in status")
 
 
 def test_agents_stream_and_call_each_other(journey):
@@ -93,9 +92,8 @@ def test_an_import_error_is_told_on_the_instance_and_in_a_condition(journey):
 
     assert "nowhere_to_be_found" in message
     assert "broken.py" in message
-    [instance] = journey.instances("echo")
-    states = {told["name"]: told["state"] for told in instance["agents"]}
-    assert states["broken"] == "Failed"
+    failed = {"name": "broken", "state": "Failed"}
+    wait_until(lambda: any(failed.items() <= told.items() for told in agents_told(journey)), "it in the pool's status")
     journey.await_ready(agents=("echo",))
     assert journey.ask("echo", "the others work") == "the others work"
 
@@ -150,8 +148,18 @@ def test_what_a_caller_gets_wrong_is_refused_with_a_remedy(journey):
     assert rest.execute("agents/echo", "fine").status == 200
 
 
+def listed(journey) -> dict[str, int]:
+    """How many instances of each agent the gateway can choose among."""
+    return {found["name"]: found["instancesReady"] for found in journey.rest.get("agents").body["agents"]}
+
+
+def agents_told(journey) -> list[dict[str, str]]:
+    """What status says of the agents on the pool's instances."""
+    return [told for instance in journey.instances("echo") for told in instance["agents"]]
+
+
 def hosted(journey) -> set[str]:
-    return {told["name"] for instance in journey.instances("echo") for told in instance["agents"]}
+    return {told["name"] for told in agents_told(journey)}
 
 
 def restarts(pod) -> list[int]:

@@ -95,11 +95,19 @@ def test_lists_descriptions_and_watches_follow_a_pool_that_scales(journey):
     assert {(one.state, one.circuit, one.node) for one in instances} == {("Ready", "closed", "pool")}
     assert len({one.zone for one in instances}) == 2, "the zones are told"
     assert all(one.weight > 0 and one.concurrency == 16 for one in instances)
-    zone = instances[0].zone
-    by_zone = journey.rest.get(f"agents?zone={zone}&state=Ready").body["agents"]
+    [left] = wait_until(lambda: ready_ones(journey, 1), "one instance at the replica that answers")
+    by_zone = journey.rest.get(f"agents?zone={left['zone']}&state=Ready").body["agents"]
     assert [found["name"] for found in by_zone] == ["echo"]
     assert journey.client.agents(namespace=space, state="Offline") == []
-    assert journey.rest.get("agents/echo/instances?state=Ready").body["instances"][0]["circuit"] == "closed"
+    assert left["circuit"] == "closed"
+
+
+def ready_ones(journey: Any, count: int) -> list[Any]:
+    """The ready instances, once the replica that answers has so many."""
+    found: list[Any] = journey.rest.get("agents/echo/instances?state=Ready").body["instances"]
+    if len(found) != count:
+        raise NotYet(found)
+    return found
 
 
 @contextlib.contextmanager

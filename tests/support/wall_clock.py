@@ -52,6 +52,6 @@ def make_wall_clock(folder: Path) -> WallClock:
 
 def wrong_by_s(url: str) -> float:
     """By how much the clock of an HTTP server is wrong, as its Date tells; whole seconds."""
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         told = parsedate_to_datetime(answer.headers["Date"])
     return (told - datetime.now(UTC)).total_seconds()

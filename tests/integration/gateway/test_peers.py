@@ -49,7 +49,7 @@ def start_three(folder: Path, programs: list[Program], **environment: str) -> li
 
 
 def listed(gateway: Gateway) -> dict[str, int]:
-    with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=20) as response:
+    with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=60) as response:
         return {agent["name"]: agent["instancesReady"] for agent in json.load(response)["agents"]}
 
 
@@ -149,7 +149,7 @@ def _in_flight(gateway: Gateway) -> None:
     """Wait until the call that hangs is at its host."""
 
     def look() -> bool:
-        with urllib.request.urlopen(f"{gateway.url}/api/v1/agents/sleepy", timeout=20) as response:
+        with urllib.request.urlopen(f"{gateway.url}/api/v1/agents/sleepy", timeout=60) as response:
             found = json.load(response)
         return any(i["inFlight"] for agent in found["agents"] for i in agent["instances"])
 

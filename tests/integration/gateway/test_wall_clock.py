@@ -49,5 +49,5 @@ def test_messages_flow_on_the_same_links_when_the_clocks_of_gateway_and_pod_jump
 
 def listed(gateway: Gateway) -> dict[str, int]:
     """How many instances of each agent can answer."""
-    with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=20) as response:
+    with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=60) as response:
         return {agent["name"]: agent["instancesReady"] for agent in json.load(response)["agents"]}

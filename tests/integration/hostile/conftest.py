@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         programs += [pod.sidecar, pod.host, victims.sidecar, victims.host]
 
         def ready() -> bool:
-            with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=20) as response:
+            with urllib.request.urlopen(f"{gateway.url}/api/v1/agents", timeout=60) as response:
                 agents = json.load(response)["agents"]
             return len([agent for agent in agents if agent["instancesReady"]]) == 4
 

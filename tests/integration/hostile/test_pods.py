@@ -63,7 +63,7 @@ def host(world: World, tmp_path: Path) -> Iterator[Wire]:
 
 
 def listed(world: World) -> dict[str, int]:
-    with urllib.request.urlopen(f"{world.gateway.url}/api/v1/agents", timeout=20) as response:
+    with urllib.request.urlopen(f"{world.gateway.url}/api/v1/agents", timeout=60) as response:
         return {agent["name"]: agent["instancesReady"] for agent in json.load(response)["agents"]}
 
 

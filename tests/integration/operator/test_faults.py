@@ -236,7 +236,7 @@ def seconds_between(earlier: str, later: str) -> float:
 def ready(port: int) -> bool:
     """Whether the replica says that it is ready."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=60) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -106,7 +106,7 @@ async def test_a_pool_of_fixed_size_zero_is_not_woken(
 
 async def metrics_of(operator: OperatorProcess) -> str:
     def read() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{operator.ops_port}/metrics", timeout=60) as answer:
             return str(answer.read().decode())
 
     return await asyncio.to_thread(read)
