@@ -50,16 +50,17 @@ class Team:
         binding = {"kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
         for item in ({"kind": "Role", "rules": [rule]}, binding):
             self.kubectl.run("apply", "-f", "-", stdin=head | item)
-        self._await_right(account, f"{resource}.{names.GROUP}{f'/{name}' if name else ''}", verbs[-1])
+        asked = {"group": names.GROUP, "resource": resource, "name": name, "verb": verbs[-1]}
+        self._await_right(account, asked | {"namespace": self.namespace})
         return role
 
-    def _await_right(self, account: str, resource: str, verb: str) -> None:
+    def _await_right(self, account: str, asked: dict[str, str]) -> None:
         """The API server judges by rules that it learns of a moment after they were written."""
-        user = f"system:serviceaccount:{self.namespace}:{account}"
-        asked = ["auth", "can-i", verb, resource, "-n", self.namespace, "--as", user]
+        spec = {"user": f"system:serviceaccount:{self.namespace}:{account}", "resourceAttributes": asked}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         ends = time.monotonic() + DEADLINE_S
-        while self.kubectl.try_run(*asked).stdout.strip() != "yes":
-            assert time.monotonic() < ends, f"{account} may not {verb} {resource}"
+        while self.kubectl.run("create", "-f", "-", "-o", "jsonpath={.status.allowed}", stdin=review) != "true":
+            assert time.monotonic() < ends, f"{account} is not given {asked}"
 
     def revoke(self, role: str) -> None:
         self.kubectl.run("delete", "rolebinding", role, "-n", self.namespace)
