@@ -19,6 +19,7 @@ from devcluster.settings import from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds"
+SERVER_VERSION = pytest.StashKey[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,17 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kubectl(control_plane: Path) -> Kubectl:
+def kubectl(control_plane: Path, pytestconfig: pytest.Config) -> Kubectl:
     """kubectl of the API server's own version."""
-    return Kubectl(binaries.locate(from_environment(), os.environ).path("kubectl"), control_plane)
+    kubectl = Kubectl(binaries.locate(from_environment(), os.environ).path("kubectl"), control_plane)
+    pytestconfig.stash[SERVER_VERSION] = json.loads(kubectl.run("get", "--raw=/version"))["gitVersion"]
+    return kubectl
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the tests ran on: KUBERNETES_VERSION chooses it."""
+    if SERVER_VERSION in config.stash:
+        terminalreporter.write_line(f"The API server was Kubernetes {config.stash[SERVER_VERSION]}")
 
 
 @pytest.fixture(scope="session")

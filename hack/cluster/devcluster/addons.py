@@ -18,7 +18,7 @@ DEPLOYMENTS = ("coredns", "metrics-server")
 
 def archives(found: binaries.Binaries) -> dict[str, Path]:
     """Return where the archive of each image is."""
-    return {reference: found.cached / "images" / f"{program}.tar" for reference, program in IMAGES.items()}
+    return {reference: found.home(program) / "images" / f"{program}.tar" for reference, program in IMAGES.items()}
 
 
 def write_archives(found: binaries.Binaries) -> None:

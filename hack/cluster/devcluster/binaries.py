@@ -2,13 +2,15 @@
 
 Each program is taken from the first place that has it: the folder in K8S_BIN_DIR, the cache, the project's
 release where the internet answers, a build. The cache
-has a folder for each set of versions, named by a digest of all that decides them.
+has a folder for each set of versions, named by a digest of all that decides them. Another Kubernetes than the pinned
+one (KUBERNETES_VERSION) has a folder of its own; what does not belong to Kubernetes always comes from the pinned set.
 """
 
 import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import downloads
+from devcluster import downloads, kube_module
 from devcluster.commands import run
 from devcluster.faults import ClusterError, PreconditionUnmet
 from devcluster.settings import (
@@ -65,15 +67,35 @@ LOCAL_CLUSTER = (CONTROL_PLANE, HELM, METRICS, PAUSE, COREDNS)
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Where the programs are: a folder that the user gave, if any, goes before the cache."""
+    """Where the programs are: a folder that the user gave, if any, goes before the cache.
+
+    `cached` has Kubernetes and etcd of this version. The other programs are in `pinned`, for every version the same
+    folder; None stands for `cached`.
+    """
 
     given: Path | None
     cached: Path
+    pinned: Path | None = None
+    kubernetes: str = KUBERNETES_VERSION
+
+    @property
+    def key(self) -> str:
+        """The name of this set of versions."""
+        return self.cached.name
+
+    @property
+    def folders(self) -> list[Path]:
+        """Every folder that may hold programs; the first that has one counts."""
+        return list(dict.fromkeys(folder for folder in (self.given, self.cached, self.pinned) if folder is not None))
 
     def find(self, program: str) -> Path | None:
         """Return the program's file, None when it is nowhere yet."""
-        folders = [folder for folder in (self.given, self.cached) if folder is not None]
+        folders = [folder for folder in (self.given, self.home(program)) if folder is not None]
         return next((folder / program for folder in folders if (folder / program).exists()), None)
+
+    def home(self, program: str) -> Path:
+        """Return the folder of the cache that the program belongs to."""
+        return self.cached if self.pinned is None or program in IN_ONE_FILE else self.pinned
 
     def path(self, program: str) -> Path:
         """Return the program's file; it must have been provided before."""
@@ -86,13 +108,28 @@ class Binaries:
         """Tell whether any of the recipe's programs has to be built."""
         return any(self.find(program) is None for program in recipe.programs)
 
+    def title(self, recipe: Recipe) -> str:
+        """Return what a build is called before people."""
+        return f"{recipe.title} ({self.kubernetes})" if recipe is CONTROL_PLANE else recipe.title
+
 
 def locate(places: Places, environment: Mapping[str, str]) -> Binaries:
     """Return where the programs of these versions are or will be."""
     given = environment.get("K8S_BIN_DIR")
     if given and not Path(given).is_dir():
         raise PreconditionUnmet(f"K8S_BIN_DIR={given} is no folder: name one, or unset it to build the programs")
-    return Binaries(Path(given).resolve() if given else None, places.cache / "bin" / version_key())
+    version, folder = choose_kubernetes(environment), places.cache / "bin"
+    return Binaries(
+        Path(given).resolve() if given else None, folder / version_key(version), folder / version_key(), version
+    )
+
+
+def choose_kubernetes(environment: Mapping[str, str]) -> str:
+    """Return the version of Kubernetes that is asked for, the pinned one when none is; 1.31.0 and v1.31.0 are one."""
+    wish = environment.get("KUBERNETES_VERSION", "").removeprefix("v")
+    if wish and not re.fullmatch(r"1\.[0-9]+\.[0-9]+", wish):
+        raise PreconditionUnmet(f"KUBERNETES_VERSION={wish} is no version: write it as {KUBERNETES_VERSION}")
+    return wish or KUBERNETES_VERSION
 
 
 def locate_kwok(places: Places) -> Binaries:
@@ -100,21 +137,23 @@ def locate_kwok(places: Places) -> Binaries:
     return Binaries(None, places.cache / "bin" / f"kwok-{KWOK_VERSION}")
 
 
-def version_key() -> str:
+def version_key(kubernetes: str = KUBERNETES_VERSION) -> str:
     """Return the name of a set of versions: Kubernetes', and a digest of everything that goes into the set."""
     digest = hashlib.sha256(COREDNS.packages[0].encode())
     for name in ("main.go", "go.mod", "pause/main.go"):
         digest.update((GO_MODULE / name).read_bytes())
-    return f"kubernetes-{KUBERNETES_VERSION}-{digest.hexdigest()[:8]}"
+    return f"kubernetes-{kubernetes}-{digest.hexdigest()[:8]}"
 
 
 def provide(binaries: Binaries, recipe: Recipe) -> None:
     """Download or build what is missing of the recipe's programs. Safe to call at once from several processes."""
     if not binaries.missing(recipe):
         return
-    with locked(binaries.cached / f".{recipe.programs[0]}.lock"):
-        if binaries.missing(recipe) and not downloads.fetch(recipe.programs, binaries.cached, architecture()):
-            build(binaries.cached, recipe)
+    target = binaries.home(recipe.programs[0])
+    with locked(target / f".{recipe.programs[0]}.lock"):
+        releases = downloads.known_releases(architecture(), binaries.kubernetes)
+        if binaries.missing(recipe) and not downloads.fetch_releases(recipe.programs, target, releases):
+            build(target, recipe, binaries.kubernetes)
 
 
 @contextmanager
@@ -126,7 +165,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build(target: Path, recipe: Recipe) -> None:
+def build(target: Path, recipe: Recipe, kubernetes: str) -> None:
     """Build the programs in a scratch folder and move them to the target one by one."""
     require_disk(target)
     scratch = target / f".building-{recipe.programs[0]}"
@@ -134,13 +173,17 @@ def build(target: Path, recipe: Recipe) -> None:
     scratch.mkdir(parents=True)
     go = find_go()
     environment = {**os.environ, **GO_ENVIRONMENT, "GOBIN": str(scratch)}
-    flags = ["-trimpath", "-ldflags", link_flags(is_kubernetes=not recipe.is_install)]
+    flags = ["-trimpath", "-ldflags", link_flags(None if recipe.is_install else kubernetes)]
     if recipe.is_install:
         run([go, "install", *flags, *recipe.packages], env=environment, cwd=scratch)
     else:
+        module, mode = GO_MODULE, "-mod=readonly"
+        if recipe is CONTROL_PLANE and kubernetes != KUBERNETES_VERSION:
+            module, mode = target / ".module", "-mod=mod"  # it has no go.sum yet; the checksum database is asked
+            kube_module.write(module, kubernetes, go, environment)
         # The tags are upstream's own for its releases, but for the last, which keeps unused code out of the file.
-        tags = ["-mod=readonly", "-tags", "selinux,notest,grpcnotrace"]
-        run([go, "build", *tags, *flags, "-o", f"{scratch}/", *recipe.packages], env=environment, cwd=GO_MODULE)
+        tags = [mode, "-tags", "selinux,notest,grpcnotrace"]
+        run([go, "build", *tags, *flags, "-o", f"{scratch}/", *recipe.packages], env=environment, cwd=module)
     for built in scratch.iterdir():
         built.replace(target / built.name)
     scratch.rmdir()
@@ -156,12 +199,12 @@ def link_programs(target: Path) -> None:
         link.symlink_to("kube")
 
 
-def link_flags(*, is_kubernetes: bool) -> str:
+def link_flags(kubernetes: str | None) -> str:
     """Return the linker's flags: no debug information and, for Kubernetes, the version that it says it is."""
-    if not is_kubernetes:
+    if kubernetes is None:
         return "-s -w"
-    major, minor, _ = KUBERNETES_VERSION.split(".")
-    version = f"v{KUBERNETES_VERSION}"
+    major, minor, _ = kubernetes.split(".")
+    version = f"v{kubernetes}"
     values = {
         "gitVersion": version,
         "gitMajor": major,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from devcluster.faults import ClusterError, PreconditionUnmet
+from devcluster.kubectl import Kubectl
 from devcluster.settings import PROJECT, Places, from_environment
 from devcluster.steps import show
 
@@ -64,7 +65,8 @@ def run_up(options: argparse.Namespace) -> None:
     places, begun = from_environment(), time.monotonic()
     with binaries.locked(places.cache / "cluster.lock"):
         name = cluster.up(places)
-    show(f"The cluster ({name}) is ready after {time.monotonic() - begun:.0f} s. To use it:")
+    version = kubectl_of(places, places.kubeconfig).server_version()
+    show(f"The cluster ({name}, Kubernetes {version}) is ready after {time.monotonic() - begun:.0f} s. To use it:")
     show('    eval "$(python3 hack/cluster env)"')
 
 
@@ -88,7 +90,7 @@ def environment_lines(places: Places) -> list[str]:
     from devcluster import binaries
 
     found = binaries.locate(places, os.environ)
-    folders = [str(folder) for folder in (found.given, found.cached) if folder is not None and folder.is_dir()]
+    folders = [str(folder) for folder in found.folders if folder.is_dir()]
     path = ":".join([*folders, "$PATH"])
     return [f"export KUBECONFIG={shlex.quote(str(places.kubeconfig))}", f'export PATH="{path}"']
 
@@ -109,4 +111,13 @@ def run_control_plane(options: argparse.Namespace) -> None:
     if options.action == "down":
         rootless.stop(options.state)
     else:
-        print(rootless.start(options.state, with_controllers=options.with_controllers))
+        kubeconfig = rootless.start(options.state, with_controllers=options.with_controllers)
+        show(f"The API server is Kubernetes {kubectl_of(from_environment(), kubeconfig).server_version()}")
+        print(kubeconfig)
+
+
+def kubectl_of(places: Places, kubeconfig: Path) -> Kubectl:
+    """Return kubectl for the cluster: ours when it is there, else the user's own."""
+    from devcluster import binaries
+
+    return Kubectl(binaries.locate(places, os.environ).find("kubectl") or Path("kubectl"), kubeconfig)

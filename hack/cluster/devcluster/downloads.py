@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster.settings import COREDNS_VERSION, ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION
+from devcluster.settings import COREDNS_VERSION, ETCD_VERSION, HELM_VERSION
 
 CONNECT_TIMEOUT_S = 5  # of silence; a machine without internet shall not wait long before it builds
 
@@ -32,9 +32,9 @@ class NotFetched(Exception):
     """The release could not be had, or is not what its checksum says."""
 
 
-def known_releases(architecture: str) -> dict[str, Release]:
-    """Return the releases of the pinned versions for the architecture."""
-    kubernetes = f"https://dl.k8s.io/release/v{KUBERNETES_VERSION}/bin/linux/{architecture}"
+def known_releases(architecture: str, version: str) -> dict[str, Release]:
+    """Return the releases of this Kubernetes, and of the pinned versions of the rest, for the architecture."""
+    kubernetes = f"https://dl.k8s.io/release/v{version}/bin/linux/{architecture}"
     programs = ("kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubelet", "kubectl")
     etcd = f"https://github.com/etcd-io/etcd/releases/download/v{ETCD_VERSION}"
     etcd_name = f"etcd-v{ETCD_VERSION}-linux-{architecture}"
@@ -49,13 +49,8 @@ def known_releases(architecture: str) -> dict[str, Release]:
     }
 
 
-def fetch(programs: Sequence[str], target: Path, architecture: str) -> bool:
-    """Put the programs into the folder, all or none; tell whether that was possible."""
-    return fetch_releases(programs, target, known_releases(architecture))
-
-
 def fetch_releases(programs: Sequence[str], target: Path, releases: Mapping[str, Release]) -> bool:
-    """Like fetch, with the releases given."""
+    """Put the programs into the folder, all or none; tell whether that was possible."""
     if not all(name in releases for name in programs):
         return False
     arrived = []

@@ -24,6 +24,10 @@ class Kubectl:
         """Tell whether the API server says that it is ready."""
         return succeeds([self.program, f"--kubeconfig={self.kubeconfig}", "get", "--raw=/readyz"], timeout_s=5)
 
+    def server_version(self) -> str:
+        """Return the version that the API server says it is, v1.36.3 for example; raises CommandFailed."""
+        return str(json.loads(self("get", "--raw=/version"))["gitVersion"])
+
     def items(self, *words: str) -> list[dict[str, Any]]:
         """Return the objects that `get` with these words finds; none when the cluster does not answer."""
         try:

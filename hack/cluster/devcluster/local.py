@@ -114,7 +114,7 @@ def require_machine(cluster: LocalCluster) -> None:
 def is_healthy(cluster: LocalCluster) -> bool:
     """Tell whether the cluster is complete and made by this version of the tool."""
     found = machine.FoundState.load(cluster.record)
-    if found is None or found.boot_id != machine.boot_id() or made_by(cluster) != binaries.version_key():
+    if found is None or found.boot_id != machine.boot_id() or made_by(cluster) != cluster.found.key:
         return False
     alive = {part.name for part in processes.find(cluster.state) if part.is_main}
     if not alive.issuperset(cluster.program_names) or not network.is_up() or cluster.found.find("kubectl") is None:
@@ -155,7 +155,7 @@ def discard_stale(cluster: LocalCluster) -> None:
     found = machine.FoundState.load(cluster.record)
     is_of_this_boot = found is not None and found.boot_id == machine.boot_id()
     made = made_by(cluster)
-    if cluster.state.exists() and (not is_of_this_boot or made not in (None, binaries.version_key())):
+    if cluster.state.exists() and (not is_of_this_boot or made not in (None, cluster.found.key)):
         show("taking down what an earlier cluster left")
         down(cluster)
 
@@ -172,11 +172,10 @@ def prepare(cluster: LocalCluster, meanwhile: list[Step]) -> None:
         steps.append(Step(PACKAGES_STEP, packages.install_missing, 15))
     for recipe in binaries.LOCAL_CLUSTER:
         if cluster.found.missing(recipe):
+            title = cluster.found.title(recipe)
             # One build after the other: each already uses all processors.
-            steps.append(
-                Step(recipe.title, partial(binaries.provide, cluster.found, recipe), recipe.expected_s, before)
-            )
-            before = (recipe.title,)
+            steps.append(Step(title, partial(binaries.provide, cluster.found, recipe), recipe.expected_s, before))
+            before = (title,)
     run_steps([*steps, *meanwhile])
 
 
@@ -205,7 +204,7 @@ def assemble(cluster: LocalCluster) -> None:
             Step("DNS and metrics", lambda: finish_addons(cluster), 15, ("nodes",)),
         ]
     )
-    (cluster.state / "complete").write_text(binaries.version_key())
+    (cluster.state / "complete").write_text(cluster.found.key)
 
 
 def start_control_plane(cluster: LocalCluster) -> None:

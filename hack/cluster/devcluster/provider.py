@@ -82,7 +82,7 @@ def up_kind(places: Places, environment: Mapping[str, str]) -> None:
         recipes.append(binaries.HELM)
     for recipe in recipes:
         if found.missing(recipe):
-            run_steps([Step(recipe.title, partial(binaries.provide, found, recipe), recipe.expected_s)])
+            run_steps([Step(found.title(recipe), partial(binaries.provide, found, recipe), recipe.expected_s)])
     kind, kubectl = program(found, "kind"), Kubectl(program(found, "kubectl"), places.kubeconfig)
     places.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
     if KIND_CLUSTER not in run([kind, "get", "clusters"]).split():

@@ -67,4 +67,4 @@ def test_what_does_not_fit_its_checksum_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_a_program_without_a_release_is_left_to_the_build(tmp_path: Path) -> None:
-    assert not fetch_releases(["pause"], tmp_path, known_releases("amd64"))
+    assert not fetch_releases(["pause"], tmp_path, known_releases("amd64", "1.31.0"))
