@@ -1,6 +1,7 @@
 """The control plane alone: what integration tests stand on."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def kubectl_for(kubeconfig: Path) -> Kubectl:
-    return Kubectl(binaries.locate(from_environment(), {}).path("kubectl"), kubeconfig)
+    return Kubectl(binaries.locate(from_environment(), os.environ).path("kubectl"), kubeconfig)
 
 
 def test_two_at_once_share_nothing_and_leave_nothing(tmp_path: Path) -> None:
