@@ -203,7 +203,7 @@ OUT_OF_BOUNDS: dict[str, tuple[dict[str, Any], str]] = {
     "a port beyond the last": (make_agent(handler={"http": {"port": 65536}}), "should be less than or equal to 65535"),
     "two containers of one name": (
         make_pod(containers=[{"name": "web"}, {"name": "web"}]),
-        'Duplicate value: {"name":"web"}',
+        "containers[1]: Duplicate value: ",  # how it writes the value differs by release
     ),
     "one capability twice": (make_agent(capabilities=[{"name": "a"}, {"name": "a"}]), "Duplicate value"),
     "one tag twice": (make_agent(capabilities=[{"name": "a", "tags": ["x", "x"]}]), "Duplicate value"),
