@@ -1,4 +1,4 @@
-"""A certificate for the gateway's port of links, and the settings that make both ends use it."""
+"""A certificate for the ports to which sidecars connect, and the settings that make both ends use it."""
 
 import datetime
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from cryptography.x509.oid import NameOID
 from switchboard_wire import names
 
 VALID = datetime.timedelta(days=1)
+SERVICES = (names.LINKS_SERVICE, names.REGISTRY_SERVICE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Tls:
 
 
 def make_certificate(folder: Path) -> Tls:
-    """Write a certificate of the links' Service name, signed by itself, into the folder."""
+    """Write a certificate of the Services of links and Registry, signed by itself, into the folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names.LINKS_SERVICE)])
     now = datetime.datetime.now(datetime.UTC)
@@ -42,7 +43,7 @@ def make_certificate(folder: Path) -> Tls:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - VALID)
         .not_valid_after(now + VALID)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(names.LINKS_SERVICE)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(service) for service in SERVICES]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

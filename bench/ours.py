@@ -93,10 +93,24 @@ def run_instance(links_port: int, pod: Pod) -> Iterator[Instance]:
 
 
 @contextlib.contextmanager
-def whole_path() -> Iterator[tuple[Gateway, dict[str, int]]]:
-    """A gateway and one instance; with the processes by name."""
-    with run_gateway() as running, run_instance(running.links_port, Pod()) as instance:
-        yield running, {"gateway": running.pid, "sidecar": instance.sidecar, "host": instance.host}
+def run_registry(tls: Tls) -> Iterator[str]:
+    """An operator's Registry port, with TLS; yields its address."""
+    port = free_port()
+    with process(python("bench.loaders.registry", str(port), str(tls.folder))):
+        wait_for_port(port)
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def whole_path(tls: Tls) -> Iterator[tuple[Gateway, dict[str, int]]]:
+    """A gateway and one instance as the chart installs them, an operator beside them; with the processes by name.
+
+    So the sidecar has TLS on its link and on its stream to the operator.
+    """
+    with run_registry(tls) as registry, run_gateway(tls.gateway()) as running:
+        environment = tls.sidecar() | {names.ENV_REGISTRIES: registry, names.ENV_POD_UID: "uid-1"}
+        with run_instance(running.links_port, Pod(sidecar_environment=environment)) as instance:
+            yield running, {"gateway": running.pid, "sidecar": instance.sidecar, "host": instance.host}
 
 
 @contextlib.contextmanager

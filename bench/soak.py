@@ -1,15 +1,19 @@
 """Memory and processor time of gateway, sidecar and host: idle, under 1,000 calls per second of 256 bytes, and growth.
 
+Everything is as the chart installs it: TLS from the sidecar to the gateway and to an operator's Registry port.
 Every sixth slice is a burst of 128 calls at once, which fills every buffer there is. Growth is the slope of a line
 through the samples of the second half, when everything has been allocated that one load needs. Megabytes are 10**6
 bytes of resident memory; processor time is in seconds per 1,000 messages, which is the share of a core at 1,000 per s.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from bench.certificates import Tls, make_certificate
 from bench.load import Measured, Task
 from bench.machine import prepare
 from bench.ours import Gateway, whole_path
@@ -144,10 +148,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=20.0)
     minutes = parser.parse_args().minutes
-    with whole_path() as (gateway, pids), loader(words_of(gateway)):
+    with tempfile.TemporaryDirectory() as folder:
+        measure(make_certificate(Path(folder)), minutes)
+
+
+def measure(tls: Tls, minutes: float) -> None:
+    """Run it and publish the table."""
+    with whole_path(tls) as (gateway, pids), loader(words_of(gateway)):
         pass  # leaves every module compiled
     # The loader's first calls are over when it is there, so idle means: after everything was imported
-    with whole_path() as (gateway, pids), loader(words_of(gateway)) as load:
+    with whole_path(tls) as (gateway, pids), loader(words_of(gateway)) as load:
         machine = prepare(halts=True)  # as in production: memory and processor time are what counts here
         watched = watch_idle(pids)
         steady, messages = soak(load, pids, minutes * 60, watched)

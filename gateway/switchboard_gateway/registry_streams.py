@@ -21,7 +21,8 @@ from switchboard_wire import names
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
 from switchboard_wire.limits import PROTOCOL
-from switchboard_wire.registry_line import Line, Lines
+from switchboard_wire.registry_grpc import GrpcLine, grpc_dial
+from switchboard_wire.registry_line import Lines
 from switchboard_wire.security import PLAIN, Dialling
 from switchboard_wire.streams import run_together
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -64,10 +65,10 @@ class RegistryStreams:
     """All streams to operators. hello: who this replica is, with a fresh token."""
 
     def __init__(self, core: Core, hello: Callable[[], pb.Hello], rng: Random, dialling: Dialling = PLAIN) -> None:
-        def begin(line: Line) -> _Stream:
+        def begin(line: GrpcLine) -> _Stream:
             return _Stream(line, hello(), DemandMeter(core), rng, dialling.token)
 
-        self._lines = Lines(dialling, begin, log)
+        self._lines = Lines(grpc_dial(dialling), begin, log)
         self.connect = self._lines.connect
         core.on_first_held = self.poke
         core.ask_registry = self.query
@@ -91,7 +92,9 @@ class RegistryStreams:
 class _Stream:
     """One stream to one operator replica."""
 
-    def __init__(self, line: Line, hello: pb.Hello, meter: DemandMeter, rng: Random, token: Callable[[], str]) -> None:
+    def __init__(
+        self, line: GrpcLine, hello: pb.Hello, meter: DemandMeter, rng: Random, token: Callable[[], str]
+    ) -> None:
         self._query = line.channel.unary_unary(
             names.REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString
         )

@@ -4,7 +4,6 @@ import asyncio
 import sys
 
 from switchboard_sidecar.drain_request import request_drain
-from switchboard_sidecar.lean_imports import spare_typing_extensions
 from switchboard_sidecar.settings import Settings
 from switchboard_wire.errors import SwitchboardError
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -22,7 +21,6 @@ def main(arguments: list[str]) -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM."""
-    spare_typing_extensions()
     from switchboard_runtime.process import run_component
     from switchboard_sidecar.sidecar import run_sidecar
 

@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1 import registry_pb2
+from switchboard_wire.registry_http2 import Http2Line, http2_dial
 from switchboard_wire.registry_line import Line, Lines
 from switchboard_wire.security import PLAIN, Dialling
-from switchboard_wire.streams import run_together
+from switchboard_wire.together import first_end
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("sidecar.registry")
@@ -40,7 +41,9 @@ class Registry:
     """All registry streams. `poke` sends a heartbeat at once on each."""
 
     def __init__(self, owner: RegistryOwner, rng: Random, dialling: Dialling = PLAIN) -> None:
-        self._lines = Lines(dialling, lambda line: _Stream(owner, rng, line), log)
+        self._lines: Lines[Http2Line, _Stream] = Lines(
+            http2_dial(dialling), lambda line: _Stream(owner, rng, line), log
+        )
         self.connect = self._lines.connect
 
     @property
@@ -73,7 +76,10 @@ class _Stream:
 
     async def run(self) -> str:
         """Read and write until one of them ends; returns why."""
-        return await run_together(self._read(), self._write(), ended="closed by the operator")
+        error = await first_end(self._read(), self._write())
+        if error is not None and not isinstance(error, OSError):
+            raise error
+        return str(error or "closed by the operator")
 
     async def _read(self) -> None:
         address = self._line.address

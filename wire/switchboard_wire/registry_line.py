@@ -1,42 +1,27 @@
-"""The dialling end of the Registry's streams, of sidecars and gateways alike."""
+"""The dialling end of the Registry's streams, of sidecars and gateways alike, whatever carries them."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
 
-from grpc import aio
-
-from switchboard_wire import names
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Report
-from switchboard_wire.limits import REGISTRY_CHANNEL_OPTIONS
-from switchboard_wire.security import Dialling, NoTrustYet
-
-_EOF: Final[Any] = aio.EOF  # type: ignore[attr-defined]
+from switchboard_wire.security import NoTrustYet
 
 
-class Line:
-    """A stream to one replica of the operator, and its channel for questions. address: that was dialled."""
+class Line(Protocol):
+    """A stream to one replica of the operator. address: that was dialled."""
 
-    def __init__(self, address: str, channel: Any) -> None:
-        self.address, self.channel = address, channel
-        self.call: Any = channel.stream_stream(
-            names.REGISTRY_METHOD,
-            request_serializer=Report.SerializeToString,
-            response_deserializer=Directive.FromString,
-        )()
+    address: str
 
     async def write(self, report: Report) -> None:
-        """Say something, when the other end has room for it. Raises what grpc raises when the stream is lost."""
-        await self.call.write(report)
+        """Say something, when the other end has room for it. Raises OSError or what grpc raises when it is lost."""
 
-    async def directives(self) -> AsyncIterator[Directive]:
-        """What the operator says until it ends the stream. Raises what grpc raises when it is lost."""
-        while (directive := await self.call.read()) is not _EOF:
-            yield directive
+    def directives(self) -> AsyncIterator[Directive]:
+        """What the operator says until it ends the stream. Raises OSError or what grpc raises when it is lost."""
+        ...
 
     async def close(self) -> None:
-        self.call.cancel()
-        await self.channel.close()
+        """End the stream, if it has not ended."""
 
 
 class Holding(Protocol):
@@ -49,24 +34,29 @@ class Holding(Protocol):
         ...
 
 
+Dialled = TypeVar("Dialled", bound=Line)
 Held = TypeVar("Held", bound=Holding)
 
 
-class Lines(Generic[Held]):
-    """The lines to all replicas. begin: what to do with a new one."""
+class Lines(Generic[Dialled, Held]):
+    """The lines to all replicas. dial: opens one to an address; raises OSError. begin: what to do with a new one."""
 
-    def __init__(self, dialling: Dialling, begin: Callable[[Line], Held], log: logging.Logger) -> None:
-        self._dialling, self._begin, self._log = dialling, begin, log
+    def __init__(
+        self, dial: Callable[[str], Awaitable[Dialled]], begin: Callable[[Dialled], Held], log: logging.Logger
+    ) -> None:
+        self._dial, self._begin, self._log = dial, begin, log
         self.live: set[Held] = set()
 
     async def connect(self, address: str) -> bool:
         """Hold one line until it breaks. True when the operator had taken it."""
         try:
-            channel = self._dialling.open_channel(address, names.REGISTRY_SERVICE, REGISTRY_CHANNEL_OPTIONS)
+            line = await self._dial(address)
         except NoTrustYet as error:
             self._log.info("registry not dialled", extra={"address": address, "reason": str(error)})
             return False
-        line = Line(address, channel)
+        except OSError as error:
+            self._log.debug("registry not reached", extra={"address": address, "reason": str(error)})
+            return False
         held = self._begin(line)
         self.live.add(held)
         try:

@@ -1,20 +1,25 @@
-"""What whoever dials needs: whom to trust, and a token to show. No checks here, and no library beyond grpc and ssl."""
+"""What whoever dials needs: whom to trust, and a token to show. No checks here, and no library beyond grpc and ssl.
+
+grpc is loaded by whoever opens a channel: a sidecar never does, and spares its 14 MB.
+"""
 
 import logging
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import grpc
-from grpc import aio
+from typing import TYPE_CHECKING, Any, Final
 
 from switchboard_wire.limits import CHANNEL_OPTIONS
 from switchboard_wire.sockets import DialTls
 
+if TYPE_CHECKING:
+    from grpc import aio
+
 log = logging.getLogger("switchboard.security")
 
 Options = Sequence[tuple[str, Any]]
+# What gRPC speaks over TLS (RFC 9113 3.2). Links and sessions, which are no HTTP, do not look at it
+_ALPN: Final = "h2"
 
 
 class NoTrustYet(OSError):
@@ -41,20 +46,23 @@ class Dialling:
         self._context: tuple[bytes, ssl.SSLContext] | None = None
 
     def tls(self, service: str) -> DialTls | None:
-        """For a link: checks that who answers is the Service. None: plain text. Raises NoTrustYet, ssl.SSLError."""
+        """For a socket: checks that who answers is the Service. None: plain text. Raises NoTrustYet, ssl.SSLError."""
         if self._bundle is None:
             return None
         bundle = _known(self._bundle())
         if self._context is None or self._context[0] != bundle:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.minimum_version = ssl.TLSVersion.TLSv1_3  # both ends are ours
+            context.set_alpn_protocols([_ALPN])
             context.load_verify_locations(cadata=bundle.decode("ascii"))
             self._context = (bundle, context)
         return DialTls(self._context[1], service)
 
-    def open_channel(self, address: str, service: str, options: Options = CHANNEL_OPTIONS) -> aio.Channel:
+    def open_channel(self, address: str, service: str, options: Options = CHANNEL_OPTIONS) -> "aio.Channel":
         """A gRPC channel to one address of a Service, whose name the certificate must bear. Raises NoTrustYet."""
         if self._bundle is None or address.startswith("unix:"):
+            from grpc import aio
+
             return aio.insecure_channel(address, options=options)
         return secure_channel(address, _known(self._bundle()), options, service)
 
@@ -74,8 +82,11 @@ PLAIN = Dialling()
 
 def secure_channel(
     address: str, bundle: bytes | None, options: Options = CHANNEL_OPTIONS, name: str = ""
-) -> aio.Channel:
+) -> "aio.Channel":
     """A TLS channel that trusts `bundle` alone; None: what grpc trusts. name: of the certificate, when not the host."""
+    import grpc
+    from grpc import aio
+
     if name:
         options = [*options, ("grpc.ssl_target_name_override", name)]
     return aio.secure_channel(address, grpc.ssl_channel_credentials(root_certificates=bundle), options=options)

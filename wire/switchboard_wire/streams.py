@@ -10,6 +10,7 @@ from grpc import aio
 from switchboard_wire.keeping_alive import LoadReport, SilentError, keep_alive
 from switchboard_wire.limits import CHANNEL_OPTIONS
 from switchboard_wire.peer import Peer, ProtocolError
+from switchboard_wire.together import first_end
 
 _EOF: Any = aio.EOF  # type: ignore[attr-defined]
 
@@ -39,14 +40,7 @@ async def run_together(*work: Coroutine[Any, Any, None], ended: str = "closed by
 
     ended: the reason of one that ended without an error. Raises what is not a stream's way to end.
     """
-    tasks = [asyncio.create_task(each) for each in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return _reason(done) or ended
+    return _reason(await first_end(*work)) or ended
 
 
 async def _read(peer: Peer, stream: ByteStream) -> None:
@@ -59,20 +53,15 @@ async def _write(peer: Peer, stream: ByteStream) -> None:
         await stream.write(await peer.next_batch())
 
 
-def _reason(done: set[asyncio.Task[None]]) -> str:
-    """What ended the first of them, empty when nothing went wrong."""
-    for task in done:
-        error = task.exception()
-        if error is None:
-            continue
-        if isinstance(error, aio.AioRpcError):
-            return f"{error.code().name}: {error.details()}"
-        if isinstance(error, (ProtocolError, SilentError, asyncio.InvalidStateError, grpc.RpcError, aio.UsageError)):
-            return str(error) or type(error).__name__
-        if isinstance(error, asyncio.CancelledError):
-            return "cancelled"
-        raise error
-    return ""
+def _reason(error: BaseException | None) -> str:
+    """What ended a stream, empty when nothing went wrong. Raises what is not a stream's way to end."""
+    if error is None:
+        return ""
+    if isinstance(error, aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    if isinstance(error, (ProtocolError, SilentError, asyncio.InvalidStateError, grpc.RpcError, aio.UsageError)):
+        return str(error) or type(error).__name__
+    raise error
 
 
 StreamHandler = Callable[[Any, Any], Awaitable[None]]
