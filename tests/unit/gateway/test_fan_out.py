@@ -159,7 +159,7 @@ async def test_of_two_versions_of_a_type_one_gets_the_copy(core: Core) -> None:
 async def test_a_receiver_without_instances_is_waited_for_within_the_deadline(core: Core) -> None:
     Pod(core, "pod", b=echo)
     await turns()
-    offline, fine = await publish(core, topic(deadline_ms=30))
+    offline, fine = await publish(core, topic(deadline_ms=1000))
     assert (offline["error"]["code"], offline["error"]["delivered"], fine["ok"]) == ("AGENT_OFFLINE", "NO", True)
 
 
