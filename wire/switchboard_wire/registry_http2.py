@@ -41,6 +41,9 @@ MAX_WAITING: Final = 8
 _STREAM: Final = 1  # the first of a client
 _PREFIX: Final = 5  # of a message: a byte that says whether it is compressed, and its length
 _OK: Final = b"0"
+# The type of the frame with which a server begins (RFC 9113 3.4), in its fourth byte: h2 would wait for the end of a
+# frame before it looks whether it is one
+_SETTINGS: Final = b"\4"
 
 
 class LineLost(ConnectionError):
@@ -64,7 +67,7 @@ class Http2Line(asyncio.Protocol):
         self._why = ""
         self._news = asyncio.Event()  # something to read, or the end
         self._room = asyncio.Event()  # perhaps something may be written
-        self._was_heard = False
+        self._was_greeted = self._was_heard = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, report: Report) -> None:
@@ -128,6 +131,11 @@ class Http2Line(asyncio.Protocol):
         if self._is_over:
             return
         self._was_heard = True
+        if not self._was_greeted:
+            self._was_greeted = True
+            if data[3:4] != _SETTINGS:
+                self._end("the other end speaks no HTTP/2")
+                return
         try:
             for event in self._h2.receive_data(data):
                 self._take(event)

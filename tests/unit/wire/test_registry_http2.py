@@ -158,7 +158,9 @@ def trailers(wire: Wire) -> None:
         pytest.param(lambda wire: wire.server.reset_stream(1, ErrorCodes.CANCEL), "reset", id="reset"),
         pytest.param(lambda wire: wire.server.close_connection(), "goes away", id="GOAWAY"),
         pytest.param(lambda wire: wire.line.connection_lost(None), "was closed", id="the connection ends"),
-        pytest.param(lambda wire: wire.line.data_received(b"HTTP/1.1 400 no\r\n\r\n"), "not HTTP/2", id="no HTTP/2"),
+        pytest.param(
+            lambda wire: wire.line.data_received(bytes(3) + b"\4" + bytes(4) + b"\1"), "as agreed", id="a fault"
+        ),
     ],
 )
 async def test_a_stream_that_breaks_says_why_to_reader_and_writer(breaks: Break, why: str) -> None:
@@ -180,6 +182,17 @@ async def test_a_message_that_no_operator_sends_ends_the_stream(start: bytes) ->
     wire.tell()
     with pytest.raises(LineLost, match="compressed, or too large"):
         await read(wire)
+
+
+async def test_whoever_speaks_no_http2_is_told_by_its_first_bytes() -> None:
+    wire = Wire()
+    line = Http2Line("operator:7420", "http")
+    wire.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+    line.connection_made(wire)
+    line.data_received(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(LineLost, match="no HTTP/2"):
+        await line.write(Report())
+    assert wire.closed
 
 
 async def test_closing_cancels_the_call_and_is_safe_twice() -> None:
