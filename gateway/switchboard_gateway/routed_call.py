@@ -20,6 +20,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 # A caller's own clock may end the call a little before the deadline does
 NEAR_DEADLINE = 0.95
+# A frame as received keeps the memory of its whole batch. Most calls are over before a copy would pay
+LONG_S = 1.0
 
 
 class RoutedCall(HedgedAttempts):
@@ -50,7 +52,10 @@ class RoutedCall(HedgedAttempts):
         timeout = wanted if wanted else policy.timeout_s
         self._started = now = core.now()
         self._deadline = now + timeout
-        self._token = core.deadlines.add(timeout, self._expire)
+        if timeout > LONG_S:  # one entry at a time: most calls need no other
+            self._token = core.deadlines.add(LONG_S, self._lasts)
+        else:
+            self._token = core.deadlines.add(timeout, self._expire)
         opened.hops += 1
         opened.agent = policy.name
         if not wanted:
@@ -108,7 +113,8 @@ class RoutedCall(HedgedAttempts):
         if self._replayable:
             if self._later is None:
                 self._later = []
-            self._later.append(frame if self._instance is not None else copy_frame(frame))
+            lasts = self._core.now() - self._started > LONG_S
+            self._later.append(copy_frame(frame) if lasts or self._instance is None else frame)
         if self._instance is not None:
             self._forward(frame)
 
@@ -129,6 +135,16 @@ class RoutedCall(HedgedAttempts):
         else:
             wait_s = route.next_attempt_s(selected.strategy, selected.key, now)
             self._finish(circuit_open(route.policy.name, wait_s))
+
+    def _lasts(self) -> None:
+        """The call takes long: copy what is kept for another attempt out of the batches in which it came."""
+        if self.over:  # it ended in the same tick
+            return
+        core = self._core
+        self._token = core.deadlines.add(max(0.0, self._deadline - core.now()), self._expire)
+        self._frame = copy_frame(self._frame)
+        if self._later:
+            self._later = [copy_frame(frame) for frame in self._later]
 
     # The end
 

@@ -50,6 +50,10 @@ class Context(Caller, Composition, ToMany):
         self.state = state
         self.cancelled = False  # the caller gave up: a handler in a thread looks here, others get CancelledError
 
+    def keep(self, opened: pb.Open) -> None:
+        """Go on with a copy of what was received, whose memory is a whole batch's."""
+        self._open = opened
+
     @property
     def message_id(self) -> str:
         return self._open.message_id

@@ -9,19 +9,18 @@ from switchboard.host.loading import Handler
 from switchboard.host.signature import Kind
 from switchboard.typed import Converter
 from switchboard_wire.calls import IncomingCall
-from switchboard_wire.v1 import frames_pb2 as pb
 
 _END = object()
 
 
-async def read_pieces(read: Converter, frame: pb.Frame, incoming: IncomingCall | None) -> AsyncIterator[Any]:
-    """The payload as a handler that takes pieces gets it. incoming: None when the OPEN holds all of it."""
-    if incoming is None:
-        yield read(frame.data, frame.content_type)
+async def read_pieces(read: Converter, content_type: str, payload: IncomingCall | bytes) -> AsyncIterator[Any]:
+    """The payload as a handler that takes pieces gets it. payload: bytes when the OPEN holds all of it."""
+    if isinstance(payload, bytes):
+        yield read(payload, content_type)
         return
-    async for data in incoming.pieces():
+    async for data in payload.pieces():
         if data:
-            yield read(data, frame.content_type)
+            yield read(data, content_type)
 
 
 async def run_in_pieces(agent: HostedAgent, handler: Handler, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:

@@ -24,6 +24,8 @@ log = logging.getLogger("switchboard.host")
 
 # The sidecar holds messages to the Agent's maxPayloadBytes; this is the most that the API admits there
 MAX_BODY_BYTES = 256 * 1024 * 1024
+# A frame as received keeps the memory of its whole batch. Most handlers are done before a copy would pay
+LONG_S = 1.0
 _UNARY = frozenset({Kind.COROUTINE, Kind.FUNCTION})
 
 
@@ -44,7 +46,8 @@ class Serving:
     """
 
     def __init__(self, on_end: Callable[[Ended], None] | None = None, most: int | None = None) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], Delivery] = {}
+        self._looks = False
         self._most = most
         self._on_end = on_end
         self._by_name: Mapping[str, HostedAgent] = {}
@@ -73,14 +76,27 @@ class Serving:
             return
         delivery = Delivery(peer, frame, agent, handler, self._on_end)
         delivery.task = task = asyncio.create_task(delivery.run())
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks[task] = delivery
+        task.add_done_callback(self.tasks.pop)
+        if not self._looks:
+            self._looks = True
+            asyncio.get_running_loop().call_later(LONG_S, self._look)
+
+    def _look(self) -> None:
+        """Every second, while there are calls: those that take long keep nothing of their batches."""
+        self._looks = bool(self.tasks)
+        if self._looks:
+            asyncio.get_running_loop().call_later(LONG_S, self._look)
+        for delivery in self.tasks.values():
+            delivery.look()
 
 
 class Delivery:
     """One call in the host, from OPEN to CLOSE."""
 
-    __slots__ = ("_agent", "_context", "_error", "_frame", "_handler", "_incoming", "_on_end", "_peer", "task")
+    __slots__ = (
+        "_agent", "_context", "_error", "_frame", "_handler", "_incoming", "_looks", "_on_end", "_peer", "task",
+    )  # fmt: skip
 
     def __init__(
         self, peer: Peer, frame: pb.Frame, agent: HostedAgent, handler: Handler, on_end: Callable[[Ended], None] | None
@@ -92,6 +108,7 @@ class Delivery:
         self._context: Context | None = None
         self._error: ErrorValue | None = None
         self._on_end = on_end
+        self._looks = 0
         self.task: asyncio.Task[None] | None = None
         # A call that is whole in its first frame needs no machinery for pieces
         self._incoming: IncomingCall | None = None
@@ -110,6 +127,18 @@ class Delivery:
             self._context.cancelled = True
         if self.task is not None:
             self.task.cancel()
+
+    def look(self) -> None:
+        """Called every `LONG_S`. The second time the call has lasted that long: go on with a copy of its frame."""
+        self._looks += 1
+        if self._looks == 2:
+            kept = pb.Frame()
+            kept.CopyFrom(self._frame)
+            self._frame = kept
+            if self._incoming is not None:
+                self._incoming.first = kept
+            if self._context is not None:
+                self._context.keep(kept.open)
 
     async def run(self) -> None:
         """Run the handler and close the call with what came of it."""
@@ -141,19 +170,19 @@ class Delivery:
     async def _handle(self) -> Payload:
         """Run the handler; what it yields is sent on the way."""
         agent, handler, incoming = self._agent, self._handler, self._incoming
-        signature, frame = handler.signature, self._frame
+        signature = handler.signature  # and no frame: `look` replaces all that hold it
         payload: tuple[Any, ...] = ()
         read = signature.read
         if read is not None and signature.streams_in:
-            payload = (read_pieces(read, frame, incoming),)
+            payload = (read_pieces(read, self._frame.content_type, incoming or self._frame.data),)
         elif read is not None:
-            data = frame.data if incoming is None else await incoming.body(MAX_BODY_BYTES)
+            data = self._frame.data if incoming is None else await incoming.body(MAX_BODY_BYTES)
             try:
-                payload = (read(data, frame.content_type),)
+                payload = (read(data, self._frame.content_type),)
             except SwitchboardError as error:
                 raise _refuse(error) from None
         if signature.takes_context:
-            self._context = agent.context_of(frame.open)
+            self._context = agent.context_of(self._frame.open)
             payload = (*payload, self._context)
         if signature.kind in _UNARY:
             return encode(await agent.call(handler, payload))
