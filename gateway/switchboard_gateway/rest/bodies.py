@@ -1,8 +1,8 @@
 """Request bodies, read as far as they may be."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import StreamReader, web
 
@@ -27,14 +27,9 @@ class Buffered:
         self._limit = limit
         self._used = 0
 
-    @contextmanager
-    def share(self) -> Iterator["Share"]:
-        """What one request keeps; given back at its end."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self.give(share.size)
+    def share(self) -> "Share":
+        """What one request keeps; given back when the context ends."""
+        return Share(self)
 
     def take(self, size: int) -> None:
         if self._used + size > self._limit:
@@ -54,6 +49,12 @@ class Share:
     def __init__(self, of: Buffered) -> None:
         self._of = of
         self.size = 0
+
+    def __enter__(self) -> "Share":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._of.give(self.size)
 
     def add(self, size: int) -> None:
         """Account for more bytes. Raises SwitchboardError OVERLOADED when all requests together keep too many."""

@@ -24,6 +24,7 @@ from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
+_NOT_TEXT: Final = "the path or the query is not UTF-8"
 _FORM: Final = "application/x-www-form-urlencoded"
 # What may follow a path, by the name in it that says whom the message is for
 QUERY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -196,12 +197,15 @@ class Call:
         except SwitchboardError:
             self._raise_of_upload()
             raise
-        return Answer(self.message_id, self.agent, join_pieces(frames, close) if frames else close)
+        return self._answer(join_pieces(frames, close) if frames else close)
 
     async def end(self) -> Answer:
         """The end of the answer, with what the last frame brought. Raises SwitchboardError."""
         close = await self.outgoing.closed
         raise_for(close)
+        return self._answer(close)
+
+    def _answer(self, close: pb.Frame) -> Answer:
         return Answer(self.message_id, self.agent, close)
 
     def _raise_of_upload(self) -> None:
@@ -219,18 +223,27 @@ def read_target(request: web.Request) -> pb.Target:
     """Target of a request's path and query. Raises SwitchboardError."""
     found = request.match_info
     place = next(name for name in QUERY if name in found)
-    for name in request.query:
-        if name not in QUERY[place]:
-            raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(QUERY[place])} may be given")
-    query = {name: request.query[name] for name in request.query}
-    if not all(is_text(word) for word in (*found.values(), *query.values())):
-        raise invalid("the path or the query is not UTF-8")
+    if not all(is_text(word) for word in found.values()):
+        raise invalid(_NOT_TEXT)
+    target = pb.Target(namespace=found.get("namespace", ""))
+    setattr(target, _FIELDS[place], found[place])
+    if request.query_string:
+        _read_query(request, QUERY[place], target)
+    return target
+
+
+def _read_query(request: web.Request, known: tuple[str, ...], target: pb.Target) -> None:
+    """Set what the query says of a target, where only known parameters may be. Raises SwitchboardError."""
+    query = dict(request.query)
+    for name in query:
+        if name not in known:
+            raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(known)} may be given")
+    if not all(is_text(word) for word in query.values()):
+        raise invalid(_NOT_TEXT)
     instances = query.get("instances", "")
     if instances not in ("", "all"):
         raise invalid("instances: say all, or leave it out for the one that balancing chooses")
-    target = pb.Target(namespace=found.get("namespace", ""), key=query.get("key", ""))
+    target.key = query.get("key", "")
     target.version_range = query.get("version", "")
     target.topic_source = query.get("source", "")
     target.all_instances = instances == "all"
-    setattr(target, _FIELDS[place], found[place])
-    return target
