@@ -69,12 +69,14 @@ def start_once(state: Path, found: binaries.Binaries, with_controllers: bool) ->
         control_plane.etcd(plane, found.path("etcd")),
         control_plane.api_server(plane, found.path("kube-apiserver")),
     ]
-    if with_controllers:
-        programs.append(control_plane.controller_manager(plane, found.path("kube-controller-manager")))
     processes.ensure(state, programs)
     kubeconfig = plane.pki / "admin.kubeconfig"
     names = [program.name for program in programs]
     wait_until_ready(state, names, found.path("kubectl"), kubeconfig)
+    if with_controllers:
+        # Not before: it waits 10 s for the API server, and ends
+        manager = control_plane.controller_manager(plane, found.path("kube-controller-manager"))
+        processes.ensure(state, [manager])
     return kubeconfig
 
 
