@@ -31,6 +31,14 @@ def test_the_thin_layer_holds_what_the_dockerfile_copies() -> None:
     }
 
 
+def test_the_build_sees_what_the_dockerfile_copies() -> None:
+    seen = (PROJECT / ".dockerignore").read_text().split()
+    lines = (PROJECT / "images" / "Dockerfile").read_text().splitlines()
+    copied = [found.group(1) for line in lines if (found := re.match(r"COPY ([^-]\S*) ", line))]
+    assert copied
+    assert [name for name in copied if f"!{name}" not in seen and f"!{name.split('/')[0]}" not in seen] == []
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     for name, packages in PACKAGES.items():
