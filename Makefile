@@ -48,6 +48,16 @@ check: venv ## Lint, types, import contracts, generated files, unit tests (about
 	$(PY) hack/generate_chart_docs.py --check
 	$(PY) -m pytest -q tests/unit
 
+.PHONY: compile
+compile: venv ## Compile the message path into build/compiled (mypyc; needs gcc and Python's headers, else it says so)
+	$(PY) hack/compile.py build/compiled
+
+# What a test replaces inside a compiled module cannot be replaced: those tests are marked `interpreted`
+.PHONY: test-compiled
+test-compiled: compile ## Unit tests of the message path on its compiled modules (minutes; not part of `make test`)
+	@if test -d build/compiled; then PYTHONPATH=$(CURDIR)/build/compiled $(PY) -m pytest -q -m "not interpreted" \
+	  tests/unit/project/test_compiled.py $(addprefix tests/unit/,wire routing gateway sidecar sdk); fi
+
 .PHONY: test-integration
 test-integration: venv ## Tests on a real API server, without root (minutes; the first time its programs are built)
 	$(PY) -m pytest -q tests/integration -m "not long"
@@ -84,9 +94,17 @@ $(BENCH_VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(BENCH_PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# As in the images, the message path is compiled; COMPILED=no measures it interpreted. Each table says which it was.
+COMPILED ?= yes
+BENCH_COMPILED := $(CURDIR)/build/bench/compiled
+.PHONY: bench-compiled
+bench-compiled: $(BENCH_VENV)/.installed
+	@if test $(COMPILED) = yes; then PYTHONPATH= $(BENCH_PY) hack/compile.py $(BENCH_COMPILED); fi
+bench soak: export PYTHONPATH := $(if $(filter yes,$(COMPILED)),$(BENCH_COMPILED))
+
 BENCH ?=
 .PHONY: bench
-bench: $(BENCH_VENV)/.installed ## Benchmarks, each beside its baselines (10 minutes on an idle machine; BENCH=--quick: to see that all runs)
+bench: bench-compiled ## Benchmarks, each beside its baselines (10 minutes on an idle machine; BENCH=--quick: to see that all runs)
 	$(BENCH_PY) -m bench.message_path $(BENCH)
 	$(BENCH_PY) -m bench.baselines $(BENCH)
 	$(BENCH_PY) -m bench.latency $(BENCH)
@@ -96,7 +114,7 @@ bench: $(BENCH_VENV)/.installed ## Benchmarks, each beside its baselines (10 min
 
 MINUTES ?= 20
 .PHONY: soak
-soak: $(BENCH_VENV)/.installed ## Load the message path for MINUTES (20): memory, its growth, processor time
+soak: bench-compiled ## Load the message path for MINUTES (20): memory, its growth, processor time
 	$(BENCH_PY) -m bench.soak --minutes $(MINUTES)
 
 .PHONY: bench-control-plane

@@ -1,12 +1,14 @@
 """The machine that a benchmark runs on: what else it does, whether its processors halt, what it is."""
 
 import datetime
+import importlib.util
 import os
 import platform
 import signal
 import sys
 import time
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 BUSY_SHARE = 0.1  # of all processors: enough to move medians
@@ -28,14 +30,21 @@ class Machine:
         when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
         kernel = platform.release().partition("-")[0]
         python = f"Python {platform.python_version()} of {sys.base_prefix}"
+        path = "compiled" if is_compiled() else "interpreted"
         halting = "kept awake" if self.is_awake else "free to halt"
         line = (
-            f"*{when} UTC, {os.cpu_count()} cores, {_processor()}, Linux {kernel}, {python}; processors {halting}, "
-            f"other work took {self.busy:.0%} of them.*"
+            f"*{when} UTC, {os.cpu_count()} cores, {_processor()}, Linux {kernel}, {python}, our message path {path}; "
+            f"processors {halting}, other work took {self.busy:.0%} of them.*"
         )
         if self.busy > BUSY_SHARE:
             return f"**Taken on a loaded machine: of no worth but to show the form.** {line}"
         return line
+
+
+def is_compiled() -> bool:
+    """Whether the processes that we start find the modules of hack/compile.py first: PYTHONPATH tells them, too."""
+    found = importlib.util.find_spec("switchboard_wire.peer")
+    return found is not None and str(found.origin).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def prepare(*, halts: bool = False) -> Machine:

@@ -20,6 +20,7 @@ lock: ## Resolve the lock files anew: hashes, no index address
 	@mkdir -p requirements
 	@for extra in operator sidecar gateway host cli; do echo "==> requirements/$$extra.txt"; \
 	  $(LOCK) --extra $$extra -o requirements/$$extra.txt; done
+	@echo "==> requirements/compile.txt"; $(LOCK) --group compile -o requirements/compile.txt
 	@echo "==> requirements/dev.txt"; $(LOCK) --all-extras --group dev -o requirements/dev.txt
 
 .PHONY: test-cluster

@@ -16,6 +16,9 @@ from switchboard_kube.testing import FakeKube
 from switchboard_routing.policy import AgentPolicy, BreakerPolicy, Subscription
 from switchboard_wire import names
 
+# Its core derives from the product's
+pytestmark = pytest.mark.interpreted
+
 DEADLINE_S = 10
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -338,4 +339,4 @@ class Calls(RuleBasedStateMachine):
 Calls.TestCase.settings = settings(
     max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestCalls = Calls.TestCase
+TestCalls = pytest.mark.interpreted(Calls.TestCase)  # its clock takes the place of Deadlines

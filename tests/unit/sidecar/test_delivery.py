@@ -439,6 +439,7 @@ async def test_payloads_that_wait_are_bounded_and_the_next_is_shed() -> None:
     assert bench.deliverer.busy == 0
 
 
+@pytest.mark.interpreted
 async def test_calls_of_the_host_that_wait_for_a_gateway_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound, "MAX_HELD_BYTES", 10)
     bench = Bench(assignment("a"))

@@ -167,6 +167,7 @@ async def test_a_nested_duplicate_does_not_wait_for_itself() -> None:
     assert len(bench.to_host()) == 2
 
 
+@pytest.mark.interpreted
 async def test_too_many_duplicates_are_shed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "MAX_JOINED", 1)
     bench = Bench(assignment("a"))
