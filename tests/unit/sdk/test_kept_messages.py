@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from allocated import allocated_bytes
+from lone_host import LoneSidecar, NoUplink
 
 from switchboard import Context
 from switchboard.host import serving
@@ -24,31 +25,6 @@ BATCHES, CALLS, PAYLOAD = 40, 64, 3200
 SLOW = 7  # of the messages of each batch, the one on which the handler works for long
 
 Handler = Callable[..., Any]
-
-
-class Sidecar:
-    """Events of the host's peer: every call is served."""
-
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
-
-    def on_open(self, peer: Peer, frame: pb.Frame) -> None:
-        self._serving.open(peer, frame)
-
-    def on_control(self, peer: Peer, frame: pb.Frame) -> None:
-        """There is none."""
-
-    def on_lost(self, peer: Peer) -> None:
-        """It never is."""
-
-
-class NoUplink:
-    """Nobody is called from here."""
-
-    peer = None
-
-    async def wait(self, timeout_s: float | None = None) -> Peer:
-        raise AssertionError("nobody is called from here")
 
 
 def batch(number: int, rng: random.Random) -> bytes:
@@ -86,7 +62,7 @@ async def test_messages_that_take_long_keep_no_batches(kind: str, monkeypatch: p
     with ThreadPoolExecutor() as pool:
         served = Serving()
         served.set_agents({"a": HostedAgent(make_handler("app:a", handler, {}, Path()), around, pool)})
-        peer = Peer(Sidecar(served), dialled=True)
+        peer = Peer(LoneSidecar(served), dialled=True)
         rng, answered = random.Random(1), 0
         before = allocated_bytes()
         for number in range(BATCHES):
