@@ -14,7 +14,7 @@ from switchboard_routing.retry import Failure, Next, decide
 from switchboard_wire.credit import CreditLine
 from switchboard_wire.deadlines import Token
 from switchboard_wire.errors import ErrorValue
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
@@ -244,9 +244,3 @@ class Attempts:
     def _end(self, code: str) -> None:
         """The caller has its answer."""
         raise NotImplementedError
-
-
-def copy_frame(frame: pb.Frame) -> pb.Frame:
-    copied = pb.Frame()
-    copied.CopyFrom(frame)
-    return copied

@@ -1,6 +1,6 @@
 """One call on its way through the gateway: taken from a client, attempted at instances, answered once."""
 
-from switchboard_gateway.attempts import NEUTRAL, copy_frame
+from switchboard_gateway.attempts import NEUTRAL
 from switchboard_gateway.faults import (
     circuit_open,
     deleted,
@@ -16,6 +16,7 @@ from switchboard_gateway.instances import Route
 from switchboard_runtime.metrics import Histogram
 from switchboard_wire.credit import CreditLine
 from switchboard_wire.errors import ErrorValue, close_with, name_of
+from switchboard_wire.peer import copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # A caller's own clock may end the call a little before the deadline does

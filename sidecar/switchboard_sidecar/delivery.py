@@ -6,12 +6,12 @@ from typing import Final
 
 from switchboard_sidecar.admission import Admission, waits_for_itself
 from switchboard_sidecar.duplicates import Duplicates
-from switchboard_sidecar.relay import Delivery, compact, too_large
+from switchboard_sidecar.relay import Delivery, too_large
 from switchboard_sidecar.roster import Entry, Roster
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import MAX_HOPS
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Asked before each call once a drain has begun: why it is refused, or None to serve it
@@ -176,7 +176,7 @@ class Deliverer:
         if open_.deadline_ms == 0:
             open_.deadline_ms = entry.timeout_ms
         delivery.ticket = ticket
-        delivery.first = compact(delivery.first)
+        delivery.first = copy_frame(delivery.first)
         delivery.started = self._clock()
         delivery.expiry = self.limit_time(open_.deadline_ms, lambda: self._expire(delivery))
         delivery.caller.accept(delivery.number, delivery.on_request)

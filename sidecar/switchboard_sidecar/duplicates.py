@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from switchboard_sidecar.admission import waits_for_itself
 from switchboard_sidecar.answers_seen import AnswersSeen, Scope, print_of, scope_of
-from switchboard_sidecar.relay import Delivery, Relay, compact
+from switchboard_sidecar.relay import Delivery, Relay
 from switchboard_wire.errors import ErrorValue, close_with
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Joined(Relay):
     __slots__ = ("_duplicates", "first_call", "since", "size")
 
     def __init__(self, duplicates: "Duplicates", first_call: Keyed, caller: Peer, first: pb.Frame) -> None:
-        super().__init__(caller, compact(first))
+        super().__init__(caller, copy_frame(first))
         self._duplicates = duplicates
         self.first_call = first_call
         self.left = first_call.entry.max_bytes
@@ -158,8 +158,7 @@ class Duplicates:
         waiting, first.joined = first.joined, []
         for joined in waiting:
             joined.leave()
-            copied = pb.Frame()
-            copied.CopyFrom(close)
+            copied = copy_frame(close)
             copied.call = joined.number
             joined.caller.send(copied)
         if not close.HasField("error") and not first.streams:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from switchboard_sidecar.delivery import Deliverer
-from switchboard_sidecar.relay import Relay, compact, too_much_waits
+from switchboard_sidecar.relay import Relay, too_much_waits
 from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS, Entry
 from switchboard_wire.errors import ErrorValue, close_with
 from switchboard_wire.limits import MAX_HOPS, MAX_OPEN_BYTES
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Calls that may wait for a first link, and what they may keep; one that is over a bound is told at once
@@ -132,7 +132,7 @@ class Outbound:
         if link is not None:
             departure.connect(link)
             return
-        departure.first = compact(frame)
+        departure.first = copy_frame(frame)
         self._held[id(departure)] = departure
         limit_ms = frame.open.deadline_ms or DEFAULT_TIMEOUT_MS
         departure.expiry = self._deliverer.limit_time(limit_ms, lambda: self._expire(departure))

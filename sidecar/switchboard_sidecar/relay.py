@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from switchboard_wire.credit import CreditLine
 from switchboard_wire.errors import ErrorValue, close_with
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Relay:
         if not self.may_keep(len(frame.data)):
             self.abort(too_much_waits())
             return
-        self.ahead.append(compact(frame))
+        self.ahead.append(copy_frame(frame))
 
     def may_keep(self, size: int) -> bool:
         """Whether so many bytes more may be kept while there is no answerer."""
@@ -194,13 +194,6 @@ class Delivery(Relay):
 
     def too_large(self) -> ErrorValue:
         return too_large(self.entry.max_bytes)
-
-
-def compact(frame: pb.Frame) -> pb.Frame:
-    """A copy to keep: a frame that was received keeps the memory of the whole batch that it came in."""
-    copied = pb.Frame()
-    copied.CopyFrom(frame)
-    return copied
 
 
 def too_much_waits() -> ErrorValue:

@@ -204,3 +204,10 @@ def local_pair(near: PeerEvents, far: PeerEvents, label: str = "") -> tuple[Loca
     dialled, answered = LocalPeer(near, dialled=True, label=label), LocalPeer(far, dialled=False, label=label)
     dialled._other, answered._other = answered, dialled
     return dialled, answered
+
+
+def copy_frame(frame: pb.Frame) -> pb.Frame:
+    """A copy to keep or to change: a frame that was received keeps the memory of the whole batch that it came in."""
+    copied = pb.Frame()
+    copied.CopyFrom(frame)
+    return copied

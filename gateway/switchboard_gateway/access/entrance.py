@@ -9,12 +9,11 @@ from switchboard_gateway.access.guard import Guard, refusal
 from switchboard_gateway.access.reach import Reach, keys_of, reach_of, unknown
 from switchboard_gateway.access.rights import Right
 from switchboard_gateway.access.visitors import Visitor
-from switchboard_gateway.attempts import copy_frame
 from switchboard_gateway.callers import sign
 from switchboard_gateway.faults import without_credit
 from switchboard_wire.errors import SwitchboardError, close_with, failure
 from switchboard_wire.limits import INITIAL_CREDIT_BYTES
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from switchboard.host.signature import Kind
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
 from switchboard_wire.limits import MAX_DATA_BYTES
-from switchboard_wire.peer import Peer
+from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.host")
@@ -132,9 +132,7 @@ class Delivery:
         """Called every `LONG_S`. The second time the call has lasted that long: go on with a copy of its frame."""
         self._looks += 1
         if self._looks == 2:
-            kept = pb.Frame()
-            kept.CopyFrom(self._frame)
-            self._frame = kept
+            self._frame = kept = copy_frame(self._frame)
             if self._incoming is not None:
                 self._incoming.first = kept
             if self._context is not None:
