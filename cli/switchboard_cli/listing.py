@@ -89,6 +89,7 @@ def format_agent(agent: api.AgentDescription) -> list[str]:
         "Balancing": f"{agent.strategy}, key affinity {agent.key_affinity}, weight {agent.weight}",
         "Limits": f"{agent.timeout_ms / 1000:g} s, {agent.max_payload_bytes} bytes",
         "Retries": _retries(agent),
+        "Callers": ", ".join(agent.allowed_callers),
         "Waiting": f"{agent.held_calls} calls, {agent.held_bytes} bytes" if agent.held_calls else "",
     }
     lines = [f"{name + ':':14}{text}" for name, text in facts.items() if text]

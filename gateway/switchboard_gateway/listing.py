@@ -183,6 +183,7 @@ def _describe_agent(core: Core, route: Route, placed: Iterable[Placed]) -> api.A
         topics=[pb.Subscription(topic=found.topic, prefix=found.prefix) for found in policy.topics],
         hedging=_describe_hedging(policy.hedging),
         attempts=policy.retries.attempts,
+        allowed_callers=policy.allowed_callers,
         instances=[_describe_instance(route, found, now) for found in placed],
     )
 

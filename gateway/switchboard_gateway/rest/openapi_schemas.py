@@ -162,6 +162,7 @@ _AGENT = _object(
         "maxPayloadBytes": _COUNT,
         "attempts": _said(_COUNT, "Of one call, the first included."),
         "idempotent": {"type": "boolean"},
+        "allowedCallers": _said(_STRINGS, "Patterns of who may call it. Empty: everybody may."),
         "hedging": _said(
             _object({"delayMs": _COUNT, "attempts": _COUNT}),
             "Without an answer for so long, one more instance is asked. Missing: no hedging.",

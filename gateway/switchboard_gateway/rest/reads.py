@@ -122,6 +122,7 @@ def describe_agent(agent: api.AgentDescription) -> dict[str, Any]:
         "maxPayloadBytes": agent.max_payload_bytes,
         "attempts": agent.attempts,
         "idempotent": agent.idempotent,
+        "allowedCallers": list(agent.allowed_callers),
         "held": {"calls": agent.held_calls, "bytes": agent.held_bytes},
         "instances": [describe_instance(instance) for instance in agent.instances],
     }

@@ -165,3 +165,10 @@ def test_a_long_list_comes_in_parts_of_which_the_last_is_complete() -> None:
     parts = Teller().tell(many)
     assert [len(part.changed) for part in parts] == [MAX_PART, MAX_PART, 1]
     assert [part.complete for part in parts] == [False, False, True]
+
+
+async def test_an_agent_is_told_with_the_callers_that_it_takes(core: Core) -> None:
+    bots = "spiffe://cluster.local/ns/web/sa/*"
+    core.set_directory([AgentPolicy("default", "echo", "echo", allowed_callers=(bots, "user:jane"))])
+    [agent] = describe_type(core, "default", "echo").agents
+    assert describe_agent(agent)["allowedCallers"] == [bots, "user:jane"]

@@ -292,6 +292,7 @@ class AgentDescription(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     HEDGING_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     description: _builtins.str
@@ -321,6 +322,10 @@ class AgentDescription(_message.Message):
     def hedging(self) -> Global___HedgingDescription:
         """absent: no hedging"""
 
+    @_builtins.property
+    def allowed_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """patterns of ids; empty: everybody may call"""
+
     def __init__(
         self,
         *,
@@ -343,10 +348,11 @@ class AgentDescription(_message.Message):
         topics: _abc.Iterable[_frames_pb2.Subscription] | None = ...,
         hedging: Global___HedgingDescription | None = ...,
         attempts: _builtins.int = ...,
+        allowed_callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hedging", b"hedging"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "capabilities", b"capabilities", "description", b"description", "hedging", b"hedging", "held_bytes", b"held_bytes", "held_calls", b"held_calls", "idempotent", b"idempotent", "instances", b"instances", "instances_ready", b"instances_ready", "key_affinity", b"key_affinity", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "timeout_ms", b"timeout_ms", "topics", b"topics", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "attempts", b"attempts", "capabilities", b"capabilities", "description", b"description", "hedging", b"hedging", "held_bytes", b"held_bytes", "held_calls", b"held_calls", "idempotent", b"idempotent", "instances", b"instances", "instances_ready", b"instances_ready", "key_affinity", b"key_affinity", "max_payload_bytes", b"max_payload_bytes", "name", b"name", "nodes", b"nodes", "state", b"state", "strategy", b"strategy", "timeout_ms", b"timeout_ms", "topics", b"topics", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
