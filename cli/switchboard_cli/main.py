@@ -191,15 +191,20 @@ def describe(type_: str, as_json: bool, namespace: str, gateway: Gateway) -> Non
 @click.option("--zone", metavar="ZONE", default="", help="Only those in this zone.")
 @click.option("--namespace", "-n", metavar="NAME", default="", help="Only those of this namespace.  [default: all]")
 @click.option("--watch", "-w", is_flag=True, help="Print them again every two seconds, until Ctrl-C.")
+@click.option("--output", "-o", type=click.Choice(["wide"]), help="wide: all columns on a narrow terminal, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one instance a line.")
 @with_gateway
-def top(node: str, type_: str, watch: bool, as_json: bool, gateway: Gateway, **filters: str) -> None:
-    """Show the instances of AGENTNODE, or of all, with their work right now, as the operator's registry has it."""
+def top(
+    node: str, type_: str, watch: bool, output: str | None, as_json: bool, gateway: Gateway, **filters: str
+) -> None:
+    """Show the instances of AGENTNODE, or of all, with their work right now, as the operator's registry has it.
+
+    A terminal shows the columns for which it is wide enough; elsewhere, and with --output wide, there are all."""
     from switchboard.listing import InstanceFilter
     from switchboard_cli.top import show_instances
 
     wanted = InstanceFilter(node=node, type=type_, **filters)  # type: ignore[typeddict-item]
-    sys.exit(show_instances(gateway, wanted, as_json=as_json, watch=watch))
+    sys.exit(show_instances(gateway, wanted, as_json=as_json, watch=watch, wide=output == "wide"))
 
 
 def _read_text(text: str | None) -> str | bytes:
