@@ -11,6 +11,7 @@ from switchboard.resources import Agent, AgentNode, explain_faults
 from switchboard_operator.objects import CHILD_KINDS, Resource
 from switchboard_operator.signals import Source, work_signals
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
+from switchboard_routing.callers import is_user
 from switchboard_wire import names
 
 
@@ -120,18 +121,25 @@ class Proofs:
 
 
 def callers_are_unproven(snapshot: AgentSnapshot, proofs: Proofs) -> Fault | None:
-    """Only some may call the Agent, and nobody, or not everybody of them, can prove to be one: a warning."""
+    """Only some may call the Agent, and some or all of them cannot prove to be who they are: a warning.
+
+    A user is always a client. A ServiceAccount may be a pod's or a client's: it counts as proven where pods are, by
+    default, or lists of agents alone would bear a warning that nobody can do away with.
+    """
     named = snapshot.agent.spec.get("allowedCallers") or ()
-    if not named or (proofs.pods and proofs.clients):
+    users = [caller for caller in named if is_user(caller)]
+    accounts = len(users) < len(named)
+    if (proofs.clients or not users) and (proofs.pods or not accounts):
         return None
-    if not proofs.pods and not proofs.clients:
-        message = "nobody can call it: spec.allowedCallers asks who calls, and nothing proves it; set tls.enabled (for "
-        return Fault("CallersUnproven", message + "agents) and gateway.auth: kubernetes (for clients) in the chart")
-    if proofs.pods:
-        message = "agents alone can call it: spec.allowedCallers asks who calls, and clients prove nothing; set "
-        return Fault("CallersUnproven", message + "gateway.auth: kubernetes in the chart, if clients are to call it")
-    message = "clients alone can call it: spec.allowedCallers asks who calls, and agents' pods prove nothing; set "
-    return Fault("CallersUnproven", message + "tls.enabled in the chart, if agents are to call it")
+    for_pods, for_clients = "tls.enabled (for agents' pods)", "gateway.auth: kubernetes (for clients)"
+    if not proofs.clients and not (accounts and proofs.pods):
+        setting = f"{for_pods}, {for_clients}, or both" if accounts else for_clients
+        message = f"nobody can call it: spec.allowedCallers asks who calls, and nothing proves it; set {setting}"
+    elif proofs.pods:
+        message = f"agents alone can call it: {users[0]} is a client, and clients prove nothing; set {for_clients}"
+    else:
+        message = f"clients alone can call it: agents' pods prove nothing; set {for_pods}, if agents are to call it"
+    return Fault("CallersUnproven", f"{message} in the chart")
 
 
 def unresolved(snapshot: AgentSnapshot) -> Fault | None:

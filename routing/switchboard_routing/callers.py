@@ -17,8 +17,13 @@ def compile_callers(patterns: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(found), re.DOTALL) if found else None
 
 
+def is_user(pattern: str) -> bool:
+    """Whether it is of users, who are clients; all others are of ServiceAccounts, of pods and of clients."""
+    return pattern.startswith(_USER)
+
+
 def _expression(pattern: str) -> str:
-    if pattern.startswith(_USER):
+    if is_user(pattern):
         head = pattern.removesuffix("*")
         return re.escape(head) + (".+" if head != pattern else "")
     return "/".join("[^/]+" if segment == "*" else re.escape(segment) for segment in pattern.split("/"))

@@ -210,14 +210,21 @@ def test_a_pool_is_saturated_when_all_of_it_is_and_busy_when_any_is(seen: list[s
     assert activity_of([*instances, gone]) == told
 
 
+BOT = "spiffe://cluster.local/ns/web/sa/bot"
+
+
 @pytest.mark.parametrize(
     ("callers", "proofs", "reason", "words"),
     [
         pytest.param((), Proofs(False, False), "Accepted", "", id="everybody may call"),
         pytest.param(("user:*",), Proofs(True, True), "Accepted", "", id="everybody can prove who it is"),
-        pytest.param(("user:*",), Proofs(False, False), "CallersUnproven", "nobody can call it", id="nobody can"),
-        pytest.param(("user:*",), Proofs(True, False), "CallersUnproven", "gateway.auth: kubernetes", id="clients not"),
-        pytest.param(("user:*",), Proofs(False, True), "CallersUnproven", "set tls.enabled", id="pods cannot"),
+        pytest.param((BOT, "user:*"), Proofs(False, False), "CallersUnproven", "nobody can call it", id="nobody can"),
+        pytest.param((BOT,), Proofs(False, False), "CallersUnproven", "both in the chart", id="no ServiceAccount can"),
+        pytest.param(("user:*",), Proofs(True, False), "CallersUnproven", "nobody can call it", id="users cannot"),
+        pytest.param((BOT, "user:*"), Proofs(True, False), "CallersUnproven", "agents alone", id="some cannot"),
+        pytest.param((BOT,), Proofs(True, False), "Accepted", "", id="ServiceAccounts of pods can"),
+        pytest.param(("user:*",), Proofs(False, True), "Accepted", "", id="users need no TLS"),
+        pytest.param((BOT,), Proofs(False, True), "CallersUnproven", "set tls.enabled", id="pods cannot"),
     ],
 )
 def test_an_agent_that_names_its_callers_says_who_cannot_prove_to_be_one(
