@@ -36,46 +36,62 @@ def new_open(open_: pb.Open, payload: Payload, *, end: bool) -> pb.Frame:
     )
 
 
-class OutgoingCall:
-    """One call that this end opened.
+class _CallEnd:
+    """What both ends have: a sender and a receiver, made when needed, as most calls are one frame each way."""
 
-    closed: resolves with the CLOSE frame, whether result or error. The answer's pieces come by iteration, or are handed
-    to whoever waits for the whole of it.
-    """
+    __slots__ = ("_is_whole", "_peer", "_receiving", "_sending", "number", "over")
+    number: int
 
-    __slots__ = ("_peer", "_receiving", "_sending", "_take", "closed", "number")
-
-    def __init__(self, peer: Peer, frame: pb.Frame) -> None:
+    def __init__(self, peer: Peer, *, is_whole: bool = False) -> None:
+        """is_whole: the frame that began the call is all that this end receives."""
         self._peer = peer
-        self.closed: asyncio.Future[pb.Frame] = asyncio.get_running_loop().create_future()
-        # Made when needed: most calls are one frame each way
+        self._is_whole = is_whole
         self._sending: Sender | None = None
         self._receiving: Receiver | None = None
-        self._take: Callable[[pb.Frame], None] | None = None
-        self.number = peer.open(frame, self._on_frame)
+        self.over = False
 
     @property
     def _sender(self) -> Sender:
         if self._sending is None:
             self._sending = Sender(self._peer, self.number)
-            self._sending.over = self.closed.done()
+            self._sending.over = self.over
         return self._sending
 
     @property
     def _receiver(self) -> Receiver:
         if self._receiving is None:
             self._receiving = Receiver(self._peer, self.number)
-            self._receiving.ended = self.closed.done()
+            self._receiving.ended = self.over or self._is_whole
         return self._receiving
+
+    def _finish(self) -> None:
+        self.over = True
+        self._peer.forget(self.number)
+        if self._sending is not None:
+            self._sending.stop()
+        if self._receiving is not None:
+            self._receiving.end()
+
+
+class OutgoingCall(_CallEnd):
+    """One call that this end opened.
+
+    closed: resolves with the CLOSE frame, whether result or error. The answer's pieces come by iteration, or are handed
+    to whoever waits for the whole of it.
+    """
+
+    __slots__ = ("_take", "closed")
+
+    def __init__(self, peer: Peer, frame: pb.Frame) -> None:
+        super().__init__(peer)
+        self.closed: asyncio.Future[pb.Frame] = asyncio.get_running_loop().create_future()
+        self._take: Callable[[pb.Frame], None] | None = None
+        self.number = peer.open(frame, self._on_frame)
 
     def _on_frame(self, frame: pb.Frame) -> None:
         kind = frame.kind
         if kind == pb.CLOSE:
-            self._peer.forget(self.number)
-            if self._sending is not None:
-                self._sending.stop()
-            if self._receiving is not None:
-                self._receiving.end()
+            self._finish()
             if not self.closed.done():
                 self.closed.set_result(frame)
         elif kind == pb.DATA:
@@ -167,36 +183,18 @@ async def call_unary(peer: Peer, open_: pb.Open, payload: Payload) -> pb.Frame:
         call.cancel()
 
 
-class IncomingCall:
+class IncomingCall(_CallEnd):
     """One call that the other end opened. Exactly one of `close` and `fail` ends it."""
 
-    __slots__ = ("_on_cancel", "_peer", "_receiving", "_sending", "cancelled", "first", "number", "over")
+    __slots__ = ("_on_cancel", "cancelled", "first")
 
     def __init__(self, peer: Peer, frame: pb.Frame, on_cancel: Callable[[], None] | None = None) -> None:
-        self._peer = peer
+        super().__init__(peer, is_whole=frame.end)
         self.first = frame
         self.number = number = frame.call
-        self.over = False
         self.cancelled = False
         self._on_cancel = on_cancel
-        # Made when needed: most calls are one frame each way
-        self._sending: Sender | None = None
-        self._receiving: Receiver | None = None
         peer.accept(number, self._on_frame)
-
-    @property
-    def _sender(self) -> Sender:
-        if self._sending is None:
-            self._sending = Sender(self._peer, self.number)
-            self._sending.over = self.over
-        return self._sending
-
-    @property
-    def _receiver(self) -> Receiver:
-        if self._receiving is None:
-            self._receiving = Receiver(self._peer, self.number)
-            self._receiving.ended = self.over or self.first.end
-        return self._receiving
 
     def _on_frame(self, frame: pb.Frame) -> None:
         kind = frame.kind
@@ -216,14 +214,6 @@ class IncomingCall:
         self._finish()
         if self._on_cancel is not None:
             self._on_cancel()
-
-    def _finish(self) -> None:
-        self.over = True
-        self._peer.forget(self.number)
-        if self._sending is not None:
-            self._sending.stop()
-        if self._receiving is not None:
-            self._receiving.end()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The request's payload in pieces, up to its end. Ends early when the caller cancels: see `cancelled`."""
