@@ -207,6 +207,8 @@ class Http2Line(asyncio.Protocol):
         if self._was_heard:
             self._timer = self._loop.call_later(PING_EVERY_S - PING_WAIT_S, self._ping)
         else:
+            if self._transport is not None:
+                self._transport.abort()  # close() would wait for what is unsent, which nobody takes
             self._end(f"the operator is silent for {PING_WAIT_S:g} s")
 
     def _end(self, why: str) -> None:

@@ -27,7 +27,7 @@ class Wire(asyncio.Transport):
         self.server.initiate_connection()
         self.line = Http2Line("operator:7420", "https")
         self.events: list[Any] = []
-        self.closed = False
+        self.closed = self.aborted = False
         self.grants = True
         self.line.connection_made(self)
         self.tell()
@@ -46,6 +46,9 @@ class Wire(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
 
     def answer(self, *directives: Directive, end: bool = False) -> None:
         """The operator's words, each as gRPC frames it."""
@@ -211,3 +214,4 @@ async def test_an_operator_that_answers_no_ping_is_given_up(monkeypatch: pytest.
     async with asyncio.timeout(60):
         with pytest.raises(LineLost, match="is silent"):
             await read(wire)
+    assert wire.aborted, "what it did not take is kept"
