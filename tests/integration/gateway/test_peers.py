@@ -24,8 +24,8 @@ async def whoami(text: str) -> str:
     return f"{os.getpid()} {text}"
 
 @agent
-async def sleepy(text: str) -> str:
-    await asyncio.sleep(600)
+async def silent(text: str) -> str:
+    await asyncio.Event().wait()  # for ever
     return text
 """
 
@@ -69,7 +69,7 @@ def test_three_replicas_keep_one_link_per_pair(tmp_path: Path, programs: list[Pr
     host = start_host(tmp_path, "host", gateways[1].address, AGENTS)
     programs.append(host)
     for gateway in gateways:
-        wait_for(lambda g=gateway: listed(g) == {"sleepy": 1, "whoami": 1}, gateway)  # type: ignore[misc]
+        wait_for(lambda g=gateway: listed(g) == {"silent": 1, "whoami": 1}, gateway)  # type: ignore[misc]
         answer = execute(gateway, "whoami", "rest")
         assert (answer["output"], answer["instance"].startswith("session/")) == (f"{host.process.pid} rest", True)
         with SyncClient(gateway.address) as client:
@@ -123,13 +123,13 @@ async def test_the_agent_of_a_lost_replica_comes_back_through_another(tmp_path: 
     async with service([first.address, second.address]) as address:
         host = start_host(tmp_path, "host", address, AGENTS)
         programs.append(host)
-        await asyncio.to_thread(wait_for, lambda: listed(third) == {"sleepy": 1, "whoami": 1}, third)
+        await asyncio.to_thread(wait_for, lambda: listed(third) == {"silent": 1, "whoami": 1}, third)
 
         def ask(agent: str) -> Any:
             with SyncClient(third.address, timeout_s=60) as client:
                 return client.request(agent, "x").value
 
-        waiting = asyncio.ensure_future(asyncio.to_thread(ask, "sleepy"))
+        waiting = asyncio.ensure_future(asyncio.to_thread(ask, "silent"))
         assert await asyncio.to_thread(ask, "whoami") == f"{host.process.pid} x"
         await asyncio.sleep(0)
         await asyncio.to_thread(_in_flight, third)
@@ -149,7 +149,7 @@ def _in_flight(gateway: Gateway) -> None:
     """Wait until the call that hangs is at its host."""
 
     def look() -> bool:
-        with urllib.request.urlopen(f"{gateway.url}/api/v1/agents/sleepy", timeout=60) as response:
+        with urllib.request.urlopen(f"{gateway.url}/api/v1/agents/silent", timeout=60) as response:
             found = json.load(response)
         return any(i["inFlight"] for agent in found["agents"] for i in agent["instances"])
 

@@ -26,8 +26,8 @@ async def pieces(count: int):
         yield "x" * 60_000
 
 @agent
-async def sleepy(text: str) -> str:
-    await asyncio.sleep(600)
+async def silent(text: str) -> str:
+    await asyncio.Event().wait()  # for ever
     return text
 """
 # What hostile clients may add to a process: their streams' credit and buffers, far from what they try to put there. Ten
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         programs.append(gateway)
         # The polite client's agent has a pod of its own: who fills an agent's queue fills it for all its callers
         pod = start_pod(folder, "pod-1", gateway.links, AGENTS, ("echo",))
-        victims = start_pod(folder, "pod-2", gateway.links, AGENTS, ("large", "pieces", "sleepy"))
+        victims = start_pod(folder, "pod-2", gateway.links, AGENTS, ("large", "pieces", "silent"))
         programs += [pod.sidecar, pod.host, victims.sidecar, victims.host]
 
         def ready() -> bool:

@@ -75,7 +75,7 @@ def test_a_payload_over_the_agents_limit_is_refused(session: Wire) -> None:
 
 
 def test_credit_that_is_overdrawn_ends_the_call(session: Wire) -> None:
-    session.say(opening(1, "sleepy", b"", end=False))
+    session.say(opening(1, "silent", b"", end=False))
     for _ in range(2 * INITIAL_CREDIT_BYTES // MAX_DATA_BYTES + 2):
         session.say(pb.Frame(kind=pb.DATA, call=1, data=b"x" * MAX_DATA_BYTES))
     answer = session.answer_to(1)
@@ -91,7 +91,7 @@ def test_frames_of_calls_that_are_not_there_have_no_effect(session: Wire) -> Non
 
 
 def test_a_number_that_is_used_already_does_not_begin_a_second_call(session: Wire) -> None:
-    session.say(opening(1, "sleepy"), opening(1), opening(1), opening(3))
+    session.say(opening(1, "silent"), opening(1), opening(1), opening(3))
     assert session.answer_to(3).data == b"hi"
     assert [frame for frame in session.frames if frame.call == 1] == []
     session.say(pb.Frame(kind=pb.CANCEL, call=1))
@@ -156,7 +156,7 @@ def test_a_batch_of_many_frames_is_served(session: Wire) -> None:
 
 def test_more_calls_than_a_session_may_have_are_refused(session: Wire) -> None:
     for first in range(0, 11_000, 1000):
-        session.say(*[opening(2 * n + 1, "sleepy", b"", deadline_ms=60_000) for n in range(first, first + 1000)])
+        session.say(*[opening(2 * n + 1, "silent", b"", deadline_ms=60_000) for n in range(first, first + 1000)])
     refused = session.await_kind(pb.CLOSE)
     assert code_of(refused) == "OVERLOADED"
 

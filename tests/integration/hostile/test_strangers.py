@@ -75,7 +75,8 @@ def test_a_connection_that_drips_its_first_bytes_is_closed(world: World, port: s
                 continue
             except OSError:
                 ended.add(index)
-        time.sleep(0.3)  # the pace of the act, not a wait for anything
+        # The pace of the act: quicker, a stranger would be closed for saying too much, and not for taking too long
+        time.sleep(0.3)
         return len(ended) == len(strangers)
 
     drips = [0] * len(strangers)

@@ -1,7 +1,8 @@
 """The Registry over real gRPC: what sidecars say becomes status, what Agents say becomes assignments."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc.aio
 import pytest
@@ -16,11 +17,26 @@ from switchboard_wire.v1.instances_pb2 import InstanceList, InstanceQuery
 pytestmark = pytest.mark.integration
 
 PATIENT = {"intervalSeconds": 1, "missedUntilDegraded": 2, "missedUntilDown": 4}
+DOWN_MS = 4000
+Ask = Callable[[InstanceQuery], Awaitable[InstanceList]]
 
 
 def states(node: Json) -> dict[str, str]:
     """State by instance."""
     return {item["name"]: item["state"] for item in (node.get("status") or {}).get("instances") or ()}
+
+
+@contextlib.asynccontextmanager
+async def asking(operator: OperatorProcess) -> AsyncIterator[Ask]:
+    """Questions for instances, as a gateway asks them."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{operator.registry_port}") as channel:
+        call = channel.unary_unary(REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString)
+
+        async def ask(query: InstanceQuery) -> InstanceList:
+            answer: InstanceList = await call(query, wait_for_ready=True)
+            return answer
+
+        yield ask
 
 
 @pytest.fixture
@@ -71,13 +87,26 @@ async def test_instances_come_up_degrade_and_recover(
 async def test_a_silence_of_most_is_taken_for_a_fault_of_this_side(
     kube: Kube, namespace: str, sidecars: tuple[OperatorProcess, list[Sidecar]]
 ) -> None:
-    _, speakers = sidecars
+    operator, speakers = sidecars
     await eventually(
         lambda: kube.get(AGENT_NODES, "writers", namespace), lambda held: list(states(held).values()) == ["Up"] * 4
     )
     await asyncio.gather(*(speaker.fall_silent() for speaker in speakers))
-    await asyncio.sleep(6)  # half as long again as it takes one to be Down
-    assert list(states(await kube.get(AGENT_NODES, "writers", namespace)).values()) == ["Up"] * 4
+    async with asking(operator) as ask:
+
+        async def silence_ms() -> int:
+            answer = await ask(InstanceQuery(namespace=namespace, node="writers"))
+            return min(one.age_ms for one in answer.instances)
+
+        await eventually(silence_ms, lambda least: least > DOWN_MS, "each to be silent for as long as makes one Down")
+    # What it knows of them by now is in the status that it writes after an edit
+    await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"concurrency": 3}})
+    node = await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace),
+        lambda held: held["status"]["observedGeneration"] == held["metadata"]["generation"],
+        "a status after the edit",
+    )
+    assert list(states(node).values()) == ["Up"] * 4
 
 
 async def test_assignments_arrive_and_the_agents_state_is_told(
@@ -169,22 +198,15 @@ async def test_the_query_api_tells_live_load_by_any_field(
     busy = speakers[2]
     busy.beat.load.CopyFrom(Load(in_flight=3, queued=1, messages=10, cpu=0.5))
     busy.beat.hosted.CopyFrom(Hosted(agents=[HostedAgent(name="summarizer", type="summarizer", state=HOSTED_READY)]))
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{operator.registry_port}") as channel:
-        ask = channel.unary_unary(REGISTRY_QUERY_METHOD, InstanceQuery.SerializeToString, InstanceList.FromString)
-
-        async def of_type() -> InstanceList:
-            query = InstanceQuery(namespace=namespace, type="summarizer", state="Up")
-            answer: InstanceList = await ask(query, wait_for_ready=True)
-            return answer
-
-        found = await eventually(of_type, lambda answer: answer.total == 1 and answer.instances[0].HasField("load"))
+    async with asking(operator) as ask:
+        of_type = InstanceQuery(namespace=namespace, type="summarizer", state="Up")
+        found = await eventually(
+            lambda: ask(of_type), lambda answer: answer.total == 1 and answer.instances[0].HasField("load")
+        )
         [report] = found.instances
         assert (report.name, report.node, report.load.in_flight, report.load.queued) == (busy.name, "writers", 3, 1)
         assert (report.score, found.operator) == (0.5, "operator-a")
         assert report.age_ms < 60_000
 
-        async def of_pool() -> InstanceList:
-            answer: InstanceList = await ask(InstanceQuery(namespace=namespace, node="writers"))
-            return answer
-
-        await eventually(of_pool, lambda answer: answer.total == 4, "all of the pool")
+        of_pool = InstanceQuery(namespace=namespace, node="writers")
+        await eventually(lambda: ask(of_pool), lambda answer: answer.total == 4, "all of the pool")

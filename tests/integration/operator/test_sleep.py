@@ -30,7 +30,7 @@ class Gateway:
         while True:
             nodes = [NodeDemand(namespace=namespace, node="writers", held=self.held)] if self.held else []
             yield Report(demand=Demand(nodes=nodes))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the pace of a gateway's reports
 
 
 @contextlib.asynccontextmanager
