@@ -10,7 +10,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 # process works on it while this one fills the next. Smaller costs more in writes than it brings.
 MIN_BATCH_FRAMES = 16
 MAX_BATCH_FRAMES = 64
-BATCHES_UNDER_WAY = 4
+BATCHES_UNDER_WAY = 3
 # With fewer calls open a batch that fills up is a piece of somebody's long answer, for which size is all that counts
 FEW_CALLS = 2 * MIN_BATCH_FRAMES
 # With more waiting than this, a call may be in a hurry behind another's long answer. Below, order of arrival is fair

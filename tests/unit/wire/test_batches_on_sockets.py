@@ -83,7 +83,7 @@ def test_what_waits_is_written_at_the_end_of_the_turn() -> None:
 
 def test_a_share_of_the_open_calls_is_written_at_once_so_that_the_next_process_need_not_wait_for_all() -> None:
     assert frames_in_batches(open_calls=32, sent=32) == ([16, 16], [])
-    assert frames_in_batches(open_calls=128, sent=128) == ([32, 32, 32, 32], [])
+    assert frames_in_batches(open_calls=128, sent=128) == ([42, 42, 42], [2])
     assert frames_in_batches(open_calls=1000, sent=130) == ([64, 64], [2])
 
 
