@@ -18,6 +18,8 @@ FEW_CALLS = 2 * MIN_BATCH_FRAMES
 CROWD_FRAMES = 2 * MAX_BATCH_FRAMES
 # Tag and length of a frame in its batch
 FRAME_BYTES = 5
+_TAG = b"\x0a"  # of Batch.frames, length-delimited
+_SEVEN_BITS = 0x7F
 
 
 def enough_for_a_batch(open_calls: int) -> int:
@@ -25,6 +27,31 @@ def enough_for_a_batch(open_calls: int) -> int:
     if open_calls < FEW_CALLS:
         return MAX_BATCH_FRAMES
     return min(max(open_calls // BATCHES_UNDER_WAY, MIN_BATCH_FRAMES), MAX_BATCH_FRAMES)
+
+
+def _head_of(size: int) -> bytes:
+    """Tag and length (a varint) of a frame of so many bytes."""
+    head = bytearray(_TAG)
+    while size > _SEVEN_BITS:
+        head.append(size & _SEVEN_BITS | 0x80)
+        size >>= 7
+    head.append(size)
+    return bytes(head)
+
+
+# Of the sizes that most frames have
+_HEADS = [_head_of(size) for size in range(2048)]
+
+
+def serialize(frames: list[pb.Frame]) -> bytes:
+    """What `Batch(frames=frames)` serializes to, in half of the time: protobuf copies each frame into a batch first."""
+    parts: list[bytes] = []
+    for frame in frames:
+        data = frame.SerializeToString()
+        size = len(data)
+        parts.append(_HEADS[size] if size < len(_HEADS) else _head_of(size))
+        parts.append(data)
+    return b"".join(parts)
 
 
 class Outbox:
@@ -71,7 +98,7 @@ class Outbox:
         if not frames:
             return b""
         first = frames if len(frames) <= MAX_BATCH_FRAMES else frames[:MAX_BATCH_FRAMES]
-        data = pb.Batch(frames=first).SerializeToString()
+        data = serialize(first)
         if len(data) > MAX_BATCH_BYTES:
             return self._take_turns()
         self._frames = frames[MAX_BATCH_FRAMES:]
@@ -119,4 +146,4 @@ class Outbox:
                 del turns[call]
         self._turn_frames -= len(chosen)
         self._turn_bytes -= used
-        return pb.Batch(frames=chosen).SerializeToString()
+        return serialize(chosen)
