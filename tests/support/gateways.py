@@ -1,4 +1,4 @@
-"""The replicas of the gateway on a cluster, each asked alone through the API server."""
+"""The replicas of the gateway, or of another component, on a cluster, each asked alone through the API server."""
 
 from live.kubectl import Kubectl, is_ready
 from live.release import NAMESPACE as SYSTEM
@@ -8,16 +8,16 @@ HTTP_PORT = 8080
 OPS_PORT = 7490
 
 
-def replicas(kubectl: Kubectl) -> list[str]:
-    """The names of the gateway's ready pods."""
-    return [pod["metadata"]["name"] for pod in kubectl.items(SYSTEM, "pods", GATEWAY) if is_ready(pod)]
+def replicas(kubectl: Kubectl, component: str = GATEWAY) -> list[str]:
+    """The names of a component's ready pods."""
+    return [pod["metadata"]["name"] for pod in kubectl.items(SYSTEM, "pods", component) if is_ready(pod)]
 
 
-def count_of(kubectl: Kubectl, metric: str, **labels: str) -> float:
+def count_of(kubectl: Kubectl, metric: str, component: str = GATEWAY, **labels: str) -> float:
     """The sum of a metric over all replicas and over all of its series that have these labels."""
     wanted = [f'{name}="{value}"' for name, value in labels.items()]
     total = 0.0
-    for pod in replicas(kubectl):
+    for pod in replicas(kubectl, component):
         for line in kubectl("get", "--raw", _path(pod, OPS_PORT, "metrics")).splitlines():
             series, _, value = line.rpartition(" ")
             if series.partition("{")[0] == metric and all(label in series for label in wanted):
