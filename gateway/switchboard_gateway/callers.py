@@ -8,6 +8,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 def sign(opened: pb.Open, principal: str = "") -> None:
     """Name the caller. principal: as it was proved, inside an installation a SPIFFE id; empty: nothing was."""
-    opened.principal = principal
+    if opened.principal != principal:
+        opened.principal = principal
     if opened.tenant:
         opened.ClearField("tenant")  # nothing proves one yet

@@ -61,11 +61,12 @@ class Session:
         opened = frame.open
         if self._entrance is None:  # else it signs
             sign(opened)
-        source, instance = opened.source, self._instance
-        if instance is not None and source.type and source.type in instance.types:
-            source.namespace = self._namespace
-        else:
-            opened.ClearField("source")  # a client is nobody's agent, whatever it says
+        instance = self._instance
+        if opened.HasField("source"):
+            if instance is not None and opened.source.type in instance.types:
+                opened.source.namespace = self._namespace
+            else:
+                opened.ClearField("source")  # a client is nobody's agent, whatever it says
         if opened.chain and (instance is None or not instance.in_flight):
             opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
         self._calls.open_call(peer, frame, self._namespace)

@@ -157,14 +157,15 @@ class Peer:
             self.dispatch(frame)
 
     def dispatch(self, frame: pb.Frame) -> None:
-        handler = self.calls.get(frame.call)
+        number = frame.call
+        handler = self.calls.get(number)
         if handler is not None:
             handler(frame)
         elif frame.kind == pb.OPEN:
-            if frame.call == 0 or bool(frame.call & 1) == self._dialled:
-                raise ProtocolError(f"call {frame.call} has a number of this end's")
+            if number == 0 or bool(number & 1) == self._dialled:
+                raise ProtocolError(f"call {number} has a number of this end's")
             self.events.on_open(self, frame)
-        elif frame.call == 0:
+        elif number == 0:
             self.events.on_control(self, frame)
         # else: a late frame of a call that is over
 
