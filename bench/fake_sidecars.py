@@ -9,29 +9,115 @@ to its standard output, a JSON object a second.
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import random
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
-import grpc.aio
-
+from bench.fake_line import FakeLine, Stream
 from switchboard_kube import PODS, EventType, Selector, connect
 from switchboard_wire import names
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Heartbeat, Report
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # Connections are shared: a thousand sockets would measure this process
-STREAMS_PER_CHANNEL: Final = 100
+STREAMS_PER_LINE: Final = 100
+FIRST_INTERVAL_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a directive says: the pace of heartbeats (0: nothing), what is to be hosted (None: nothing)."""
+
+    interval_s: float
+    hosted: pb.Hosted | None
+
+
+@functools.lru_cache(maxsize=256)
+def read(message: bytes) -> Told:
+    """The directive; those of one pool are the same."""
+    directive = Directive.FromString(message)
+    hosted = None
+    if directive.HasField("assignments"):
+        agents = [
+            pb.HostedAgent(name=a.name, type=a.type, version=a.version, state=pb.HOSTED_READY)
+            for a in directive.assignments.agents
+        ]
+        hosted = pb.Hosted(generation=directive.assignments.generation, agents=agents)
+    return Told(directive.registered.heartbeat_interval_ms / 1000, hosted)
+
+
+class Speaker:
+    """One pod's sidecar: a hello, heartbeats, and what it hosts whenever that has changed."""
+
+    def __init__(self, speakers: "Speakers", hello: pb.Hello, number: int) -> None:
+        self._speakers, self._hello, self._number = speakers, hello, number
+        self._line: FakeLine | None = None
+        self._stream: Stream | None = None
+        self._load = pb.Load(cpu=0.2, memory=0.3)
+        self._hosted, self._is_news = pb.Hosted(), True
+        self._interval_s = FIRST_INTERVAL_S
+        self._timer: asyncio.TimerHandle | None = None
+        self._job = asyncio.create_task(self._connect())
+
+    def end(self) -> None:
+        """The pod is gone."""
+        self._job.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._line is not None and self._stream is not None:
+            self._line.close(self._stream)
+
+    async def _connect(self) -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                self._line = await self._speakers.line(self._number // STREAMS_PER_LINE)
+                break
+            await asyncio.sleep(random.uniform(0.5, 1.5))
+        self._stream = self._line.open(self._hear, self._ended)
+        self._line.say(self._stream, Report(hello=self._hello).SerializeToString())
+        self._is_news = True
+        self._beat()
+
+    def _ended(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        asyncio.get_running_loop().call_later(random.uniform(0.5, 1.5), self._again)
+
+    def _again(self) -> None:
+        self._job = asyncio.create_task(self._connect())
+
+    def _hear(self, message: bytes) -> None:
+        told = read(message)
+        self._interval_s = told.interval_s or self._interval_s
+        if told.hosted is not None:
+            self._hosted, self._is_news = told.hosted, True
+            self._speakers.hosted[self._hello.pod_uid] = len(told.hosted.agents)
+            self._beat()
+
+    def _beat(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s * random.uniform(0.9, 1), self._beat)
+        self._load.messages += 1
+        self._load.in_flight = random.randrange(3)
+        hosted = self._hosted if self._is_news else None
+        beat = Heartbeat(ready=True, load=self._load, hosted=hosted, generation=self._hosted.generation)
+        if self._line is not None and self._stream is not None:
+            was_said = self._line.say(self._stream, Report(heartbeat=beat).SerializeToString())
+            self._is_news = self._is_news and not was_said
+            self._speakers.beats += was_said
 
 
 class Speakers:
-    """The streams of all pods."""
+    """The sidecars of all pods."""
 
     def __init__(self, address: str, all_but: str) -> None:
         self._address, self._all_but = address, all_but
-        self._channels: list[grpc.aio.Channel] = []
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lines: dict[int, FakeLine] = {}
+        self._dialling = asyncio.Lock()
+        self._speakers: dict[str, Speaker] = {}
         self.beats = 0
         self.hosted: dict[str, int] = {}
 
@@ -40,10 +126,10 @@ class Speakers:
         meta = pod["metadata"]
         uid, pool = meta["uid"], (meta.get("labels") or {}).get(names.NODE_LABEL, "")
         if gone:
-            if task := self._tasks.pop(uid, None):
-                task.cancel()
+            if speaker := self._speakers.pop(uid, None):
+                speaker.end()
             self.hosted.pop(uid, None)
-        elif uid not in self._tasks and pool != self._all_but and is_ready(pod):
+        elif uid not in self._speakers and pool != self._all_but and is_ready(pod):
             hello = pb.Hello(
                 protocol_min=1,
                 protocol_max=1,
@@ -54,50 +140,17 @@ class Speakers:
                 version="0.1.0",
                 capacity=pb.Capacity(concurrency=16, queue=100),
             )
-            self._tasks[uid] = asyncio.create_task(self._speak(hello, len(self._tasks)))
+            self._speakers[uid] = Speaker(self, hello, len(self._speakers))
 
-    async def _speak(self, hello: pb.Hello, number: int) -> None:
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                await self._stream(hello, self._channel(number // STREAMS_PER_CHANNEL))
-            await asyncio.sleep(random.uniform(0.5, 1.5))
-
-    async def _stream(self, hello: pb.Hello, channel: grpc.aio.Channel) -> None:
-        poked, interval = asyncio.Event(), [2.0]
-        hosted = pb.Hosted()
-
-        async def reports() -> AsyncIterator[Report]:
-            yield Report(hello=hello)
-            load = pb.Load(cpu=0.2, memory=0.3)
-            while True:
-                poked.clear()
-                self.beats += 1
-                load.messages += 1
-                load.in_flight = random.randrange(3)
-                yield Report(heartbeat=Heartbeat(ready=True, load=load, hosted=hosted, generation=hosted.generation))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(interval[0] * random.uniform(0.9, 1)):
-                        await poked.wait()
-
-        call = channel.stream_stream(names.REGISTRY_METHOD, Report.SerializeToString, Directive.FromString)
-        async for directive in call(reports()):
-            if directive.HasField("registered"):
-                interval[0] = directive.registered.heartbeat_interval_ms / 1000
-            if directive.HasField("assignments"):
-                assigned = directive.assignments
-                agents = [
-                    pb.HostedAgent(name=a.name, type=a.type, version=a.version, state=pb.HOSTED_READY)
-                    for a in assigned.agents
-                ]
-                hosted = pb.Hosted(generation=assigned.generation, agents=agents)
-                self.hosted[hello.pod_uid] = len(agents)
-                poked.set()
-
-    def _channel(self, number: int) -> grpc.aio.Channel:
-        while len(self._channels) <= number:
-            options = [("grpc.use_local_subchannel_pool", 1)]
-            self._channels.append(grpc.aio.insecure_channel(self._address, options=options))
-        return self._channels[number]
+    async def line(self, number: int) -> FakeLine:
+        """An open connection for the streams that have this number. Raises OSError."""
+        async with self._dialling:
+            line = self._lines.get(number)
+            if line is None or not line.is_open:
+                host, _, port = self._address.rpartition(":")
+                _, line = await asyncio.get_running_loop().create_connection(FakeLine, host, int(port))
+                self._lines[number] = line
+            return line
 
 
 def is_ready(pod: Any) -> bool:

@@ -62,12 +62,12 @@ class Operator:
         self._registry = Registry(started=loop.time())
         self._demands = Demands()
         self._board = Board()
-        self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced)
-        self._watches = Watches(settings.namespaces, self._pokes, self._rng, ServedKinds(kube, loop).are_there)
         self._elector = Elector(kube, settings.namespace, settings.identity, self._lead)
+        writer = Writer(kube, self._elector.check, loop.time)
+        self._pokes = Pokes(loop, self._queue, self._assigned, self._known, self._synced, writer.is_echo)
+        self._watches = Watches(settings.namespaces, self._pokes, self._rng, ServedKinds(kube, loop).are_there)
         self._kube, self._settings = kube, settings
         self._is_synced = self._is_trust_fresh = False
-        writer = Writer(kube, self._elector.check, loop.time)
         self._reconciler = Reconciler(
             look=self._watches.look,
             writer=writer,
@@ -84,6 +84,7 @@ class Operator:
                 settings.tls and settings.trust.plain_text,
             ),
             add=self._queue.add,
+            add_gently=self._queue.add_gently,
             utc_now=utc_seconds,
             source=settings.source,
             ca_bundle=lambda: self._trust.bundle or "",
@@ -193,6 +194,7 @@ class Operator:
         self._is_trust_fresh = False
         self._open_or_close()
         if leads:
+            self._reconciler.begin()
             self._pokes.spawn(self._begin_to_lead())
 
     async def _begin_to_lead(self) -> None:

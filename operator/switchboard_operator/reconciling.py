@@ -10,10 +10,11 @@ from switchboard_operator.demand import Demand, Demands
 from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
+from switchboard_operator.hosting import Hostings, PoolHosting, hosting_of
 from switchboard_operator.instances import Instance, instances_of, observe_instances
-from switchboard_operator.objects import DEPLOYMENT, Resource
+from switchboard_operator.objects import CONFIG_MAP, DEPLOYMENT, Resource
 from switchboard_operator.pacing import AssignmentPace, Key, Pace, change_of
-from switchboard_operator.plan import Apply, Context, plan_node, waits_to_assign, waits_to_roll
+from switchboard_operator.plan import Action, Apply, Context, plan_node, waits_to_assign, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_beginning, is_news
 from switchboard_operator.registry import Registry
@@ -28,6 +29,7 @@ from switchboard_operator.snapshot import (
     child_names,
     node_snapshot,
 )
+from switchboard_operator.standing import Standing, standing_of, work_of
 from switchboard_operator.status import build_agent_status, build_node_status, has_rolled_out, patch_of
 from switchboard_operator.writing import Writer
 from switchboard_wire import names
@@ -63,6 +65,7 @@ class Reconciler:
     images: Images
     around: Surroundings
     add: Callable[[Key, float], None]  # have it looked at in so many seconds
+    add_gently: Callable[[Key, float], None]  # … or later, with what follows, while many are looked at
     utc_now: Callable[[], str]  # RFC 3339, seconds
     source: Source = Source.CUSTOM
     ca_bundle: Callable[[], str] = lambda: ""  # what sidecars are to trust
@@ -70,7 +73,8 @@ class Reconciler:
     _pace: Pace = field(default_factory=Pace)
     _assignment_pace: AssignmentPace = field(default_factory=AssignmentPace)
     _rolling: tuple[str, str] | None = None
-    _hosting: dict[Key, object] = field(default_factory=dict)
+    _hostings: Hostings = field(default_factory=Hostings)
+    _standings: dict[Key, Standing] = field(default_factory=dict)
     _shrinking: dict[Key, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -89,16 +93,13 @@ class Reconciler:
         node, now = snapshot.node, asyncio.get_running_loop().time()
         fault = check_node(snapshot, self.source)
         instances = instances_of(snapshot, self.registry, now)
+        for agent in self._hostings.update(node, instances, bound):
+            # One that may not be written yet need not be looked at: it would come back for each instance
+            agent_key = (names.AGENT, namespace, agent)
+            self.add_gently(agent_key, self._pace.earliest_s(agent_key, now))
         demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, tuple(instances), demand, now)
-        hosting = tuple((i.pod.uid, i.state, i.agents, i.is_cut) for i in instances)
-        if self._hosting.get(key) != hosting:
-            self._hosting[key] = hosting
-            for agent in bound:
-                # One that may not be written yet need not be looked at: it would come back for each instance
-                agent_key = (names.AGENT, namespace, agent)
-                self.add(agent_key, self._pace.earliest_s(agent_key, now))
         status = build_node_status(
             snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
         )
@@ -125,25 +126,51 @@ class Reconciler:
             self.around,
             reported_generation=self.registry.reported_generation((node.meta.namespace, node.meta.name)),
             settled=self.executor.settled(node),
-            may_roll=self._may_roll(snapshot, demand),
             instances=instances,
             demand=demand,
             is_patient=self._is_patient(snapshot, demand, now),
             source=self.source,
             ca_bundle=self.ca_bundle(),
         )
-        context = replace(context, may_assign=self._may_assign(snapshot, context, now))
-        return await self.executor.run(plan_node(snapshot, context), node, now)
+        return await self.executor.run(self._plan(snapshot, context, now), node, now)
 
-    def _may_assign(self, snapshot: NodeSnapshot, context: Context, now: float) -> bool:
-        """Whether new assignments may be written now; if not, the AgentNode is looked at again when they may."""
-        if not waits_to_assign(snapshot, context):
-            return True
+    def _plan(self, snapshot: NodeSnapshot, context: Context, now: float) -> list[Action]:
+        """What to do: nothing, where all from which it follows is as it was when there was nothing to do."""
         key = (names.AGENT_NODE, snapshot.node.meta.namespace, snapshot.node.meta.name)
-        wait = self._assignment_pace.wait_s(key, now)
+        former = self._standings.get(key)
+        standing = standing_of(snapshot, choose_replicas(snapshot, context.demand), context)
+        is_standing = standing is not None and former is not None and standing.rest == former.rest
+        if is_standing and standing == former:
+            return []
+        may_assign = True
+        if is_standing or waits_to_assign(snapshot, context):
+            may_assign = self._may_assign(key, snapshot, now)
+            if is_standing and not may_assign:
+                return []
+        elif snapshot.children.get(CONFIG_MAP) is None:
+            self._assignment_pace.wrote(key, now)
+        may_roll = self._may_roll(snapshot, context.demand)
+        actions = plan_node(snapshot, replace(context, may_assign=may_assign, may_roll=may_roll))
+        self._standings.pop(key, None)
+        if standing is not None and not actions:
+            self._standings[key] = standing if may_assign else replace(standing, work=None)
+        return actions
+
+    def _may_assign(self, key: Key, snapshot: NodeSnapshot, now: float) -> bool:
+        """Whether new assignments may be written now; if not, the AgentNode is looked at again when they may."""
+        wait = self._assignment_pace.wait_s(key, work_of(snapshot), now)
         if wait > 0:
             self.add(key, wait)
         return wait <= 0
+
+    def calmed(self, now: float) -> list[Key]:
+        """AgentNodes whose new assignments need not wait any longer."""
+        return self._assignment_pace.calmed(now)
+
+    def begin(self) -> None:
+        """This replica leads from now on: what it knew when it led before may be old."""
+        self._hostings.clear()
+        self._standings.clear()
 
     def _is_patient(self, snapshot: NodeSnapshot, demand: Demand, now: float) -> bool:
         """Whether a shrink may still wait; it is looked at again when that time is over."""
@@ -185,12 +212,15 @@ class Reconciler:
         if fault is None and agent.spec.get("node") is not None and not agent.meta.is_paused:
             fault = await self._inline_node(snapshot)
         now = asyncio.get_running_loop().time()
-        instances: dict[str, list[Instance]] = {
-            node.meta.name: observe_instances(snapshot.pods[node.meta.name], {}, node.status, self.registry, now)
-            for node in snapshot.nodes
-        }
-        status = build_agent_status(snapshot, fault, instances, self.utc_now(), self.proofs)
+        pools = {node.meta.name: self._hosting(snapshot, node, now) for node in snapshot.nodes}
+        status = build_agent_status(snapshot, fault, pools, self.utc_now(), self.proofs)
         return await self._tell(key, agent, status) or (RECHECK_S if fault else None)
+
+    def _hosting(self, snapshot: AgentSnapshot, node: Resource, now: float) -> PoolHosting:
+        """As the AgentNode was last looked at: a change of it brings back the Agents that it concerns."""
+        if (held := self._hostings.get(node)) is not None:
+            return held
+        return hosting_of(observe_instances(snapshot.pods[node.meta.name], {}, node.status, self.registry, now))
 
     async def _inline_node(self, snapshot: AgentSnapshot) -> Fault | None:
         """The Agent's own AgentNode, made and kept as the Agent says."""
@@ -244,7 +274,10 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._pace.forget(key)
-        self._hosting.pop(key, None)
+        if key[0] == names.AGENT_NODE:
+            self._hostings.forget((key[1], key[2]))
+            self._standings.pop(key, None)
+            self._assignment_pace.forget(key)
         self._shrinking.pop(key, None)
         if self._rolling == (key[1], key[2]):
             self._rolling = None

@@ -86,7 +86,7 @@ def introduce(hello: Hello, now: float) -> Record:
 def fold(record: Record, beat: Heartbeat, now: float) -> Record:
     """The record after a heartbeat."""
     load = fold_load(record.load, beat.load, now)
-    # Every heartbeat says what is hosted, and it hardly ever changes: comparing costs a tenth of reading
+    # Sidecars say what is hosted when it has changed; comparing costs a tenth of reading
     is_same = not beat.HasField("hosted") or beat.hosted == record.hosted
     is_idle = record.load is not None and not load.work and load.messages == record.load.messages
     return _with_activity(

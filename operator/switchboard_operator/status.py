@@ -1,13 +1,14 @@
 """The status of both kinds, from what was observed. Pure; nothing here knows when it will be written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from switchboard_operator.binding import type_of
 from switchboard_operator.checks import Fault, Proofs, callers_are_unproven, unresolved
 from switchboard_operator.conditions import Claim, merge_conditions
 from switchboard_operator.desired import selector_of
+from switchboard_operator.hosting import Hosting, PoolHosting
 from switchboard_operator.instances import MAX_INSTANCES, Instance, activity_of, count_instances, tell_instances
 from switchboard_operator.objects import DEPLOYMENT, Raw, Resource
 from switchboard_operator.snapshot import AgentSnapshot, NodeSnapshot
@@ -41,14 +42,14 @@ def build_node_status(
 def build_agent_status(
     snapshot: AgentSnapshot,
     fault: Fault | None,
-    instances: Mapping[str, Sequence[Instance]],
+    pools: Mapping[str, PoolHosting],
     now: str,
     proofs: Proofs = PROVEN,
 ) -> Status:
-    """The status of an Agent. instances: by AgentNode. proofs: what callers of this installation can prove."""
+    """The status of an Agent. pools: by AgentNode. proofs: what callers of this installation can prove."""
     agent = snapshot.agent
     missing = unresolved(snapshot)
-    hosting = _hosting(agent, instances)
+    hosting = _hosting(agent, pools)
     warning = callers_are_unproven(snapshot, proofs)
     claims = [
         _accepted(fault, warning),
@@ -87,30 +88,14 @@ def has_rolled_out(deployment: Resource, desired: int) -> bool:
     return bool(updated == total == desired and seen.get("availableReplicas", 0) >= desired)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hosting:
-    instances: int
-    ready: int
-    failure: str  # of one instance on which it failed
-
-
-def _hosting(agent: Resource, instances: Mapping[str, Sequence[Instance]]) -> _Hosting:
-    total, ready, unknown, failure = 0, 0, 0, ""
-    for pool in instances.values():
-        for instance in pool:
-            total += instance.state != "Down"
-            hosted = next((hosted for hosted in instance.agents if hosted.name == agent.meta.name), None)
-            if hosted is None:
-                unknown += instance.is_cut and instance.state in ("Up", "Degraded")
-                continue
-            ready += hosted.state == "Ready" and instance.state in ("Up", "Degraded")
-            if hosted.state == "Failed" and instance.state != "Down":
-                failure = failure or f"on {instance.pod.name}: {hosted.message}"
+def _hosting(agent: Resource, pools: Mapping[str, PoolHosting]) -> Hosting:
+    found = sum((pool.of(agent.meta.name) for pool in pools.values()), Hosting())
     # Where an instance has not said yet what it hosts, what was true before the operator began is taken for true
-    return _Hosting(total, max(ready, min(agent.status.get("readyInstances", 0), ready + unknown)), failure)
+    before: int = agent.status.get("readyInstances", 0)
+    return replace(found, ready=max(found.ready, min(before, found.ready + found.unknown)))
 
 
-def _agent_ready(snapshot: AgentSnapshot, fault: Fault | None, missing: Fault | None, hosting: _Hosting) -> Claim:
+def _agent_ready(snapshot: AgentSnapshot, fault: Fault | None, missing: Fault | None, hosting: Hosting) -> Claim:
     if fault or missing:
         reason = "NotAccepted" if fault else "Unresolved"
         return Claim("Ready", False, reason, (fault or missing or Fault("", "")).message)

@@ -18,7 +18,7 @@ from switchboard_operator import metrics
 from switchboard_operator.executing import Later
 from switchboard_operator.forgetting import NoEssence, NoProgress
 from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
-from switchboard_operator.objects import Resource, read_pod, read_resource
+from switchboard_operator.objects import Pod, Resource, read_meta, read_pod, read_resource, read_zones
 from switchboard_operator.snapshot import Indexes
 from switchboard_wire import names
 
@@ -45,8 +45,12 @@ class Listener(Protocol):
         """An AgentNode, Agent or child is new, has changed or is gone; the indexes say so already."""
         ...
 
-    def pods_changed(self, namespace: str, node: str) -> None:
-        """A pod of an AgentNode, or the list of its endpoints, has changed."""
+    def pod_changed(self, pod: Pod, gone: bool) -> None:
+        """A pod of an AgentNode is new, has changed or is gone."""
+        ...
+
+    def zones_changed(self, endpoints: tuple[str, str], node: str, zones: Mapping[str, str]) -> None:
+        """An EndpointSlice of an AgentNode, by namespace and name, tells its pods' zones; none when it is gone."""
         ...
 
 
@@ -222,12 +226,13 @@ class Watches:
         )
         self.started.set()
 
-    async def _pod_event(self, body: kopf.Body, **_: Any) -> None:
-        pod = read_pod(body)
-        self._listener.pods_changed(pod.namespace, pod.node)
+    async def _pod_event(self, body: kopf.Body, type: str | None, **_: Any) -> None:
+        self._listener.pod_changed(read_pod(body), type == "DELETED")
 
-    async def _slice_event(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        self._listener.pods_changed(namespace or "", labels.get(names.NODE_LABEL, ""))
+    async def _slice_event(self, body: kopf.Body, type: str | None, **_: Any) -> None:
+        meta = read_meta(body)
+        zones = {} if type == "DELETED" else read_zones(body)
+        self._listener.zones_changed((meta.namespace, meta.name), str(meta.labels.get(names.NODE_LABEL, "")), zones)
 
 
 class _Union(Mapping[Any, Any]):

@@ -108,7 +108,9 @@ class Working:
             for uid, pool, signature in self._registry.signatures(now):
                 if told.get(uid) != signature:
                     told[uid] = signature
-                    self._queue.add((names.AGENT_NODE, *pool))
+                    self._queue.add_gently((names.AGENT_NODE, *pool))
+            for key in self._reconciler.calmed(now):
+                self._queue.add(key)
             self._count_instances(now)
             if grace and not self._registry.in_grace(now):
                 grace = False

@@ -8,6 +8,7 @@ import contextlib
 import heapq
 import itertools
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
@@ -15,6 +16,11 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 60.0
+# While many objects change, one that was looked at just now waits, so that what follows within that time is one look.
+# Nobody waits as long as few are looked at; beyond those, each second has so many looks
+FEW: Final = 10
+LOOKS_PER_S: Final = 40
+LONGEST_REST_S: Final = 3.0
 
 
 class WorkQueue(Generic[K]):
@@ -27,6 +33,7 @@ class WorkQueue(Generic[K]):
         self._order = itertools.count()
         self._active: set[K] = set()
         self._failures: dict[K, int] = {}
+        self._looked: OrderedDict[K, float] = OrderedDict()  # the newest last
         self._changed = asyncio.Event()
         self._held = True
 
@@ -50,6 +57,14 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))
         self._changed.set()
+
+    def add_gently(self, key: K, delay_s: float = 0.0) -> None:
+        """As `add`, but while many are looked at, none is again before it has rested."""
+        looked = self._looked.get(key)
+        if looked is not None:
+            rest = min(LONGEST_REST_S, max(0, len(self._looked) - FEW) / LOOKS_PER_S)
+            delay_s = max(delay_s, looked + rest - asyncio.get_running_loop().time())
+        self.add(key, delay_s)
 
     def retry(self, key: K, at_least_s: float = 0.0) -> float:
         """Have the key looked at after its back-off; returns the pause."""
@@ -102,11 +117,18 @@ class WorkQueue(Generic[K]):
             else:
                 del self._due[key]
                 self._active.add(key)
+                self._remember(key, now)
                 found = key
                 break
         for entry in postponed:
             heapq.heappush(self._heap, entry)
         return found
+
+    def _remember(self, key: K, now: float) -> None:
+        self._looked[key] = now
+        self._looked.move_to_end(key)
+        while now - next(iter(self._looked.values())) > LONGEST_REST_S:
+            self._looked.popitem(last=False)
 
 
 class Lanes(Generic[K]):
@@ -136,3 +158,7 @@ class Lanes(Generic[K]):
     def add(self, key: K, delay_s: float = 0.0) -> None:
         """Have the key looked at in `delay_s`, or earlier when that was asked for before."""
         self._lanes[self._kind_of(key)].add(key, delay_s)
+
+    def add_gently(self, key: K, delay_s: float = 0.0) -> None:
+        """As `add`, but while many are looked at, none is again before it has rested."""
+        self._lanes[self._kind_of(key)].add_gently(key, delay_s)

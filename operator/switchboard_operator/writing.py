@@ -1,8 +1,10 @@
 """Every write of the operator goes through here: only while it leads, counted, and remembered until it is seen."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from switchboard_kube import (
@@ -49,38 +51,40 @@ class Writer:
     def __init__(self, kube: Kube, check_lease: Callable[[], None], now: Callable[[], float]) -> None:
         self._kube, self._check_lease, self._now = kube, check_lease, now
         self._unseen: dict[ObjectName, tuple[int | None, float]] = {}
+        self._awaited: set[ObjectName] = set()
+        self._under_way: Counter[ObjectName] = Counter()
         self._failpoint = os.environ.get(ENV_FAILPOINT, "")
 
     async def apply(self, manifest: Mapping[str, Any]) -> Json:
         """Server-side apply; raises NotLeading and ApiError."""
-        kind = manifest["kind"]
-        self._begin("apply", kind)
-        return self._end(kind, await self._kube.apply(RESOURCES[kind], manifest))
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        with self._write("apply", (kind, metadata.get("namespace", ""), metadata["name"])) as wrote:
+            return wrote(await self._kube.apply(RESOURCES[kind], manifest))
 
     async def scale(self, namespace: str, name: str, replicas: int, resource_version: str) -> None:
         """Write AgentNode/scale; Conflict when the AgentNode is not the one of resource_version."""
-        self._begin("scale", AGENT_NODES.kind)
         body = {"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": replicas}}
-        scale = await self._kube.patch(AGENT_NODES, name, namespace, body, subresource="scale")
-        self._end(AGENT_NODES.kind, scale)
+        with self._write("scale", (AGENT_NODES.kind, namespace, name)) as wrote:
+            wrote(await self._kube.patch(AGENT_NODES, name, namespace, body, subresource="scale"))
 
     async def patch_status(self, kind: str, namespace: str, name: str, status: Mapping[str, Any]) -> None:
         """Merge into `.status`."""
-        self._begin("status", kind)
-        self._end(kind, await self._kube.patch_status(RESOURCES[kind], name, namespace, status))
+        with self._write("status", (kind, namespace, name)) as wrote:
+            wrote(await self._kube.patch_status(RESOURCES[kind], name, namespace, status))
 
     async def annotate_pod(self, namespace: str, name: str, uid: str, annotation: tuple[str, str | None]) -> None:
         """Write one annotation of that very pod, or take it away; Conflict when the pod is another one."""
-        self._begin("annotate", PODS.kind)
-        await self._kube.patch(PODS, name, namespace, {"metadata": {"uid": uid, "annotations": dict([annotation])}})
-        self._fail_here(PODS.kind)
+        body = {"metadata": {"uid": uid, "annotations": dict([annotation])}}
+        with self._write("annotate", (PODS.kind, namespace, name)):
+            await self._kube.patch(PODS, name, namespace, body)
+            self._fail_here(PODS.kind)
 
     async def delete(self, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete that very object."""
-        self._begin("delete", kind)
-        await self._kube.delete(RESOURCES[kind], name, namespace, uid=uid)
-        self._unseen[(kind, namespace, name)] = (None, self._now())
-        self._fail_here(kind)
+        with self._write("delete", (kind, namespace, name)):
+            await self._kube.delete(RESOURCES[kind], name, namespace, uid=uid)
+            self._unseen[(kind, namespace, name)] = (None, self._now())
+            self._fail_here(kind)
 
     async def read(self, kind: str, namespace: str, name: str) -> Json:
         """Ask the API server itself; raises NotFound."""
@@ -96,18 +100,37 @@ class Writer:
         if seen or self._now() - written > REMEMBERED_S:
             del self._unseen[key]
             return False
+        self._awaited.add(key)
         return True
 
-    def _begin(self, verb: str, kind: str) -> None:
-        self._check_lease()
-        metrics.WRITES.labels(verb, kind).inc()
+    def is_echo(self, name: ObjectName, version: str) -> bool | None:
+        """Whether the watch shows what this replica wrote, for which nobody waits. None: it cannot be said yet."""
+        if self._under_way[name]:
+            return None
+        written, _ = self._unseen.get(name, (None, 0.0))
+        if name in self._awaited:
+            self._awaited.discard(name)
+            return False
+        return written is not None and version == str(written)
 
-    def _end(self, kind: str, answer: Json) -> Json:
-        metadata = answer["metadata"]
-        version = int(metadata.get("resourceVersion") or 0)
-        self._unseen[(kind, metadata.get("namespace", ""), metadata["name"])] = (version, self._now())
-        self._fail_here(kind)
-        return answer
+    @contextlib.contextmanager
+    def _write(self, verb: str, name: ObjectName) -> Iterator[Callable[[Json], Json]]:
+        """One write of an object. What it gives is told the API server's answer, and returns it."""
+
+        def wrote(answer: Json) -> Json:
+            self._unseen[name] = (int(answer["metadata"].get("resourceVersion") or 0), self._now())
+            self._fail_here(name[0])
+            return answer
+
+        self._check_lease()
+        metrics.WRITES.labels(verb, name[0]).inc()
+        self._under_way[name] += 1
+        try:
+            yield wrote
+        finally:
+            self._under_way[name] -= 1
+            if not self._under_way[name]:
+                del self._under_way[name]
 
     def _fail_here(self, kind: str) -> None:
         if self._failpoint == kind:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from operator_objects import CONTEXT, NOW, make_meta, make_node, make_snapshot
@@ -13,7 +14,7 @@ from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting
 from switchboard_operator.objects import Resource
 from switchboard_operator.plan import Apply, plan_node
 from switchboard_operator.posting import event_of, is_beginning, is_news
-from switchboard_operator.workqueue import Lanes, WorkQueue
+from switchboard_operator.workqueue import FEW, LONGEST_REST_S, LOOKS_PER_S, Lanes, WorkQueue
 from switchboard_operator.writing import REMEMBERED_S, Writer
 
 
@@ -126,6 +127,26 @@ async def test_a_thousand_keys_of_one_kind_keep_none_of_another_waiting() -> Non
     assert len(lanes) == 1000
 
 
+async def test_few_keys_never_rest(queue: WorkQueue[str]) -> None:
+    for key in [*map(str, range(FEW))] * 3:
+        queue.add_gently(key)
+        assert await asyncio.wait_for(queue.get(), 60) == key
+        queue.done(key)
+
+
+async def test_of_many_keys_one_looked_at_just_now_rests_unless_it_must_not(queue: WorkQueue[str]) -> None:
+    many = FEW + int(LOOKS_PER_S * LONGEST_REST_S)
+    for number in range(many):
+        queue.add(str(number))
+        queue.done(await queue.get())
+    queue.add_gently("0")
+    queue.add_gently("another")
+    assert await asyncio.wait_for(queue.get(), 60) == "another", "it was not looked at"
+    assert len(queue) == 1
+    queue.add("0")
+    assert await asyncio.wait_for(queue.get(), 60) == "0"
+
+
 async def test_a_held_queue_hands_out_nothing(queue: WorkQueue[str]) -> None:
     queue.hold()
     queue.add("a")
@@ -160,6 +181,35 @@ async def test_a_write_is_unseen_until_the_watch_shows_it_or_too_long_has_passed
     await writer.patch_status("AgentNode", "ns", "writers", {"replicas": 2})
     now[0] += REMEMBERED_S + 1
     assert not writer.is_unseen("AgentNode", "ns", "writers", "1")
+
+
+async def test_an_echo_is_known_unless_somebody_waits_for_it() -> None:
+    node, now = ("AgentNode", "ns", "writers"), [0.0]
+    kube = FakeKube((AGENT_NODES, {"metadata": {"name": "writers", "namespace": "ns"}, "spec": {}}))
+    writer = make_writer(kube, now)
+    assert writer.is_echo(node, "1") is False, "nothing was written"
+    await writer.patch_status(*node, {"replicas": 1})
+    newest = kube.objects[(AGENT_NODES, "ns", "writers")]["metadata"]["resourceVersion"]
+    assert writer.is_echo(node, newest) is True
+    assert writer.is_echo(node, str(int(newest) + 1)) is False, "somebody has written since"
+    assert writer.is_unseen(*node, "0"), "a look that has to wait"
+    assert writer.is_echo(node, newest) is False
+
+
+async def test_while_a_write_is_under_way_nobody_can_say_whose_an_event_is() -> None:
+    node, seen = ("AgentNode", "ns", "writers"), []
+    kube = FakeKube((AGENT_NODES, {"metadata": {"name": "writers", "namespace": "ns"}, "spec": {}}))
+    writer = make_writer(kube, [0.0])
+    patch_status = kube.patch_status
+
+    async def slow(*given: Any) -> Any:
+        seen.append(writer.is_echo(node, "2"))
+        return await patch_status(*given)
+
+    kube.patch_status = slow  # type: ignore[method-assign]
+    await writer.patch_status(*node, {"replicas": 1})
+    assert seen == [None]
+    assert writer.is_echo(node, "0") is False
 
 
 async def test_a_replica_that_does_not_lead_writes_nothing() -> None:

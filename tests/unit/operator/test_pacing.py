@@ -11,14 +11,18 @@ from switchboard_operator.pacing import (
     AGENT_WRITES_PER_S,
     ASSIGNMENTS_AT_ONCE,
     ASSIGNMENTS_PAUSE_S,
+    ASSIGNMENTS_PER_S,
     BEGINNING_S,
-    BEGINNINGS_PER_S,
     LONGEST_ASSIGNMENTS_PAUSE_S,
     LONGEST_BEGINNING_S,
+    LONGEST_NODE_WAIT_S,
+    NODE_COUNT_S,
     NODE_STATUS_S,
+    NODE_WRITES_PER_S,
     AssignmentPace,
     Change,
     Pace,
+    Rate,
     change_of,
 )
 
@@ -64,19 +68,45 @@ def test_a_count_waits_for_the_next_since_it_was_first_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objects", "waits"),
+    ("per_s", "at_least", "at_most"),
     [
-        pytest.param(1, BEGINNING_S, id="one"),
-        pytest.param(500, 500 / BEGINNINGS_PER_S, id="some hundred wait longer"),
-        pytest.param(10000, LONGEST_BEGINNING_S, id="nobody waits for ever"),
+        pytest.param(0, BEGINNING_S, BEGINNING_S, id="one"),
+        pytest.param(2, 2.0, 9.0, id="some a second wait longer"),
+        pytest.param(14, LONGEST_BEGINNING_S, LONGEST_BEGINNING_S, id="of a fleet that kubectl sends"),
+        pytest.param(1000, LONGEST_BEGINNING_S, LONGEST_BEGINNING_S, id="nobody waits for ever"),
     ],
 )
-def test_what_begins_waits_to_be_ready_with_the_same_write(objects: int, waits: float) -> None:
+def test_an_agent_that_begins_waits_to_be_ready_with_the_same_write(
+    per_s: int, at_least: float, at_most: float
+) -> None:
     pace = Pace()
-    for number in range(objects - 1):
-        pace.wait_s(("Agent", "ns", f"other-{number}"), BEGINNING, 100.0)
-    assert pace.wait_s(AGENT, BEGINNING, 100.0) == pytest.approx(waits)
+    for number in range(per_s * 10):  # for ten seconds
+        pace.wait_s(("Agent", "ns", f"other-{number}"), BEGINNING, 90.0 + number / per_s)
+    waits = pace.wait_s(AGENT, BEGINNING, 100.0)
+    assert at_least <= waits <= at_most
     assert pace.earliest_s(AGENT, 100.0) == 0, "it is looked at when it may have become ready"
+    assert pace.wait_s(AGENT, FLIP, 100.0) <= 0, "and told at once when it is"
+
+
+def test_long_after_a_fleet_came_an_agent_waits_no_longer_than_alone() -> None:
+    pace = Pace()
+    for number in range(1000):
+        pace.wait_s(("Agent", "ns", f"other-{number}"), BEGINNING, 100.0)
+    assert pace.wait_s(AGENT, BEGINNING, 200.0) == BEGINNING_S
+
+
+def test_of_agentnodes_that_have_counts_to_tell_only_so_many_do_in_a_second() -> None:
+    pace = Pace()
+    for number in range(50):
+        pace.wait_s(pool(number), COUNT, 100.0)
+    assert pace.wait_s(pool(0), COUNT, 101.0) == pytest.approx(50 / NODE_WRITES_PER_S - 1.0)
+    assert pace.wait_s(pool(0), FLIP, 101.0) <= 0, "what ends something does not wait for them"
+    for number in range(50):
+        pace.is_told(pool(number))
+    assert pace.wait_s(pool(0), COUNT, 102.0) == NODE_COUNT_S
+    for number in range(1000):
+        pace.wait_s(pool(number), BEGINNING, 100.0)
+    assert pace.wait_s(pool(1), COUNT, 100.0) == LONGEST_NODE_WAIT_S
 
 
 def test_an_object_is_not_looked_at_before_anything_could_be_written() -> None:
@@ -123,20 +153,52 @@ def pool(number: int) -> tuple[str, str, str]:
 
 def test_assignments_that_come_one_by_one_never_wait() -> None:
     pace = AssignmentPace()
-    assert [pace.wait_s(NODE, 0.15 * number) for number in range(200)] == [0.0] * 200
+    assert [pace.wait_s(NODE, number, number / ASSIGNMENTS_PER_S) for number in range(200)] == [0.0] * 200
 
 
 def test_of_assignments_that_come_by_the_hundred_each_agentnode_takes_many_together() -> None:
     pace, writes = AssignmentPace(), dict.fromkeys(range(100), 0)
-    for step in range(1000):  # an Agent every 10 ms, for 100 AgentNodes in turn
-        writes[step % 100] += pace.wait_s(pool(step % 100), 100.0 + step / 100) <= 0
+    for step in range(3500):  # an Agent every 10 ms, for 100 AgentNodes in turn
+        writes[step % 100] += pace.wait_s(pool(step % 100), step, 100.0 + step / 100) <= 0
+        assert pace.calmed(100.0 + step / 100) == []
     assert min(writes.values()) >= 2
     assert sum(writes.values()) < 500
-    assert pace.wait_s(pool(0), 110.0) <= LONGEST_ASSIGNMENTS_PAUSE_S
+    waiting = [number for number in range(100) if pace.wait_s(pool(number), f"last of {number}", 135.0) > 0]
+    assert 0.0 < pace.wait_s(pool(waiting[0]), f"last of {waiting[0]}", 135.0) <= LONGEST_ASSIGNMENTS_PAUSE_S
+    freed = pace.calmed(136.1)
+    assert sorted(freed) == sorted(pool(number) for number in waiting), "no more came for a second"
+    assert [pace.wait_s(key, "last", 136.2) for key in freed] == [0.0] * len(freed), "all of them at once"
+    assert pace.calmed(136.3) == []
 
 
-def test_a_single_agentnode_without_a_place_waits_for_its_own_pause_alone() -> None:
+def test_an_agentnode_that_has_not_written_lately_does_not_wait_for_the_others() -> None:
     pace = AssignmentPace()
-    assert [pace.wait_s(NODE, 100.0) for _ in range(int(ASSIGNMENTS_AT_ONCE))] == [0.0] * int(ASSIGNMENTS_AT_ONCE)
-    assert pace.wait_s(NODE, 100.01) == pytest.approx(ASSIGNMENTS_PAUSE_S - 0.01)
-    assert pace.wait_s(pool(1), 100.01) == 0, "one that has not written lately"
+    assert [pace.wait_s(NODE, n, 100.0) for n in range(int(ASSIGNMENTS_AT_ONCE))] == [0.0] * int(ASSIGNMENTS_AT_ONCE)
+    assert pace.wait_s(NODE, "one more", 100.01) == pytest.approx(ASSIGNMENTS_PAUSE_S - 0.01)
+    assert pace.wait_s(pool(1), "its first", 100.01) == 0
+
+
+def test_looks_at_what_waits_already_do_not_make_a_crowd() -> None:
+    pace = AssignmentPace()
+    for number in range(int(ASSIGNMENTS_AT_ONCE) + 1):
+        pace.wait_s(NODE, number, 100.0)
+    assert pace.wait_s(NODE, "x", 100.0) > 0
+    for look in range(100):
+        pace.wait_s(NODE, "x", 100.0 + look / 100)
+    assert pace.calmed(101.1) == [NODE]
+
+
+def test_an_agentnode_that_is_gone_waits_for_nothing() -> None:
+    pace = AssignmentPace()
+    for number in range(int(ASSIGNMENTS_AT_ONCE) + 2):
+        pace.wait_s(NODE, number, 100.0)
+    pace.forget(NODE)
+    assert pace.calmed(110.0) == []
+
+
+def test_a_rate_is_a_mean_that_forgets() -> None:
+    rate = Rate(10.0)
+    for number in range(1000):
+        rate.add(number / 10)
+    assert rate.per_s(100.0) == pytest.approx(10.0, rel=0.02)
+    assert rate.per_s(200.0) == pytest.approx(0.0, abs=0.01)

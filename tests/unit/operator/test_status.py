@@ -16,6 +16,7 @@ from operator_objects import (
 
 from switchboard_operator.checks import Fault, Proofs
 from switchboard_operator.conditions import MAX_MESSAGE, Claim, merge_conditions
+from switchboard_operator.hosting import hosting_of
 from switchboard_operator.instances import Instance, activity_of
 from switchboard_operator.objects import Resource
 from switchboard_operator.registry import HostedState
@@ -156,7 +157,7 @@ ASLEEP = make_node(status={"conditions": [{"type": "Ready", "status": "True", "r
 def test_an_agent_by_its_instances(
     node: Resource, instances: list[Instance], expected: tuple[str, str], says: str
 ) -> None:
-    status = build_agent_status(make_agent_snapshot(make_agent(), node), None, {"writers": instances}, NOW)
+    status = build_agent_status(make_agent_snapshot(make_agent(), node), None, {"writers": hosting_of(instances)}, NOW)
     assert claims(status)["Ready"] == expected
     assert says in status["conditions"][2]["message"]
     assert status["node"] == "writers"
@@ -169,7 +170,7 @@ def test_where_agents_were_not_listed_what_was_ready_before_a_restart_stays_so(
     pool = [dataclasses.replace(make_instance(name, "Up", HostedState("a", "Ready")), is_cut=True) for name in "xy"]
     agent = make_agent()
     agent.status.update(readyInstances=ready_before)
-    status = build_agent_status(make_agent_snapshot(agent, make_node()), None, {"writers": pool}, NOW)
+    status = build_agent_status(make_agent_snapshot(agent, make_node()), None, {"writers": hosting_of(pool)}, NOW)
     assert status["readyInstances"] == ready_after
 
 

@@ -22,7 +22,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Report(_message.Message):
     """From a sidecar or a gateway. The first report carries hello, a gateway's with `gateway` set. A sidecar's heartbeat
-    carries load and hosted; a gateway's demand comes at the same pace, and at once when a call begins to wait.
+    carries load, and hosted when it is another than this stream said last; a gateway's demand comes at the same pace, and
+    at once when a call begins to wait.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
