@@ -79,7 +79,7 @@ def tell_instances(instances: Sequence[Instance], told: Mapping[str, Any], now: 
     for instance in shown:
         agents = []
         # By name but for those that failed: what is listed does not change with each Agent that comes
-        for agent in sorted(instance.agents, key=lambda agent: agent.state != "Failed")[:share]:
+        for agent in _failed_first(instance.agents)[:share]:
             message = agent.message[:MAX_AGENT_MESSAGE] if agent.state == "Failed" else ""
             message = message if len(message) <= budget else ""
             budget -= len(message)
@@ -87,6 +87,11 @@ def tell_instances(instances: Sequence[Instance], told: Mapping[str, Any], now: 
         is_cut = instance.is_cut or len(instance.agents) > share
         listed.append(_tell(instance, agents, before.get(instance.pod.name), now) | {"truncated": is_cut})
     return listed
+
+
+def _failed_first(agents: tuple[HostedState, ...]) -> Sequence[HostedState]:
+    failed = [agent for agent in agents if agent.state == "Failed"]
+    return [*failed, *(agent for agent in agents if agent.state != "Failed")] if failed else agents
 
 
 def _tell(

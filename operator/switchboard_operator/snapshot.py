@@ -138,8 +138,10 @@ def _names(agent: Resource, node: Resource) -> bool:
 
 
 def _wins(indexes: Indexes, agent: Resource) -> bool:
+    if agent.meta.deleting:
+        return False
     claims = indexes.claims.get((agent.meta.namespace, type_of(agent)), ())
-    return not agent.meta.deleting and rival_of(agent, claims) is None
+    return len(claims) == 1 or rival_of(agent, claims) is None  # alone it is its own claim
 
 
 def _only(index: Mapping[K, Collection[V]], key: K) -> V | None:

@@ -217,7 +217,8 @@ class Instance(Model):
     state: State = Field(description="Starting, Up, Degraded, Draining or Down.")
     since: Timestamp = Field(description="Since when it is in this state.")
     activity: Activity = Field(default="Idle", description="Idle, Busy or Saturated; moves slowly on purpose.")
-    agents: Annotated[tuple[HostedAgent, ...], Unique(("name",))] = Field(
+    # Not merged by name: the API server would note each field of each of a thousand, and tell every watcher so
+    agents: tuple[HostedAgent, ...] = Field(
         default=(),
         description="Agents that it hosts, those that failed first; at most 64, and 1,000 in the whole pool.",
         max_length=MAX_HOSTED_AGENTS,

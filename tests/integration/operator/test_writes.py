@@ -11,6 +11,7 @@ from operator_process import OperatorProcess, StartOperator, agent, agent_node, 
 from prometheus_client.parser import text_string_to_metric_families
 
 from switchboard_kube import AGENT_NODES, AGENTS, Kube, Selector
+from switchboard_operator.pacing import LONGEST_BEGINNING_S
 from switchboard_wire.v1.frames_pb2 import HOSTED_READY, Hosted, HostedAgent, Load
 
 pytestmark = pytest.mark.integration
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.integration
 AGENTS_OF_FLEET = 30
 MOST_PER_AGENT = 4
 # Longer than any write of a status is held back
-QUIET_S = 12.0
+QUIET_S = LONGEST_BEGINNING_S + 5.0
 BEATS = 50
 
 
@@ -38,8 +39,8 @@ async def test_a_fleet_costs_few_writes_a_new_agent_fewer_and_a_heartbeat_none(
         assert fleet.total() <= MOST_PER_AGENT * AGENTS_OF_FLEET, fleet
         # Looked at once it knew all of them: one set of assignments; a second one for the operator's own reasons
         assert fleet["apply", "ConfigMap"] <= 2
-        # That it begins, that it is ready on the first instance and on all: rarely each by itself
-        assert fleet["status", "Agent"] <= 3 * AGENTS_OF_FLEET
+        # That it is ready on all instances; that it begins, only where that took long
+        assert fleet["status", "Agent"] <= 2 * AGENTS_OF_FLEET
         assert fleet["create", "Event"] <= 3, "of the AgentNode; thousands of Agents tell of no beginning"
 
         await kube.create(AGENTS, agent(namespace, "one-more", nodeRef={"name": "writers"}))
