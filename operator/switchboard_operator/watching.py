@@ -20,6 +20,7 @@ from switchboard_operator.forgetting import NoEssence, NoProgress
 from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
 from switchboard_operator.objects import Pod, Resource, read_meta, read_pod, read_resource, read_zones
 from switchboard_operator.snapshot import Indexes
+from switchboard_runtime.process import loop_factory
 from switchboard_wire import names
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ class Watches:
 
     def run(self) -> None:
         """Watch until `stop`; the target of a thread."""
-        asyncio.run(self._supervise())
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(self._supervise())
 
     def stop(self) -> None:
         """End `run` soon."""

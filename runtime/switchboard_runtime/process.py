@@ -22,7 +22,7 @@ def run_component(component: str, main: Main) -> None:
     gc.freeze()  # what was imported stays
     gc.set_threshold(*GC_THRESHOLDS)
     _allow_files()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_with_signals(main))
 
 
@@ -42,7 +42,8 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes a process's event loops; None: the plain one of asyncio."""
     try:
         import uvloop
     except ImportError:  # the plain loop does the same, a sixth slower
