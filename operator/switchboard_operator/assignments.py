@@ -1,5 +1,6 @@
 """What the sidecars of an AgentNode are told to host: built from the bound Agents, kept as protobuf JSON."""
 
+import functools
 import json
 from collections.abc import Iterable
 
@@ -30,10 +31,14 @@ def build_assignments(
 
 
 def read_assignments(config_map: Resource | None) -> Assignments | None:
-    """What a ConfigMap holds; None when there is none, or when it cannot be read."""
+    """What a ConfigMap holds, which nobody may change; None when there is none, or when it cannot be read."""
     text = config_map.data.get(names.ASSIGNMENTS_FILE) if config_map else None
-    if not text:
-        return None
+    return _parse(text) if text else None
+
+
+# With a hundred Agents that takes milliseconds, and each text is read several times: by its streams and by each plan
+@functools.lru_cache(maxsize=256)
+def _parse(text: str) -> Assignments | None:
     try:
         return json_format.Parse(text, Assignments(), ignore_unknown_fields=True)
     except json_format.ParseError:  # somebody wrote into it: the next generation replaces it
@@ -45,12 +50,14 @@ def write_assignments(assignments: Assignments) -> str:
     return json_format.MessageToJson(assignments, indent=None, sort_keys=True)
 
 
-def is_same_work(a: Assignments, b: Assignments) -> bool:
-    """Whether both say the same but for the generation."""
+def is_same_work(a: Assignments, b: Assignments, but_for: Iterable[str] = ()) -> bool:
+    """Whether both say the same but for the generation, and for these fields."""
     left, right = Assignments(), Assignments()
     left.CopyFrom(a)
     right.CopyFrom(b)
-    left.generation = right.generation = 0
+    for part in ("generation", *but_for):
+        left.ClearField(part)  # type: ignore[arg-type]
+        right.ClearField(part)  # type: ignore[arg-type]
     return left == right
 
 

@@ -131,10 +131,7 @@ def waits_to_assign(snapshot: NodeSnapshot, context: Context) -> bool:
     wanted, current = _wanted_assignments(snapshot, context), _current_assignments(snapshot)
     if current is None or is_same_work(current, wanted):
         return False
-    for part in ("agents", "reserved"):
-        wanted.ClearField(part)
-        current.ClearField(part)
-    return is_same_work(current, wanted)
+    return is_same_work(current, wanted, but_for=("agents", "reserved"))
 
 
 def next_generation(node: Resource, held: Resource | None, reported: int) -> int:
