@@ -31,10 +31,10 @@ BEGINNING_S: Final = 1.0
 WAIT_PER_BEGINNING_S: Final = 4.0
 BEGINNINGS_OVER_S: Final = 10.0
 # Longer than new Agents wait for their assignments while a fleet comes
-LONGEST_BEGINNING_S: Final = 20.0
+LONGEST_BEGINNING_S: Final = 30.0
 # All AgentNodes together tell of counts and beginnings so often: each such status is the largest that we write
-NODE_WRITES_PER_S: Final = 5
-LONGEST_NODE_WAIT_S: Final = 15.0
+NODE_WRITES_PER_S: Final = 4
+LONGEST_NODE_WAIT_S: Final = 20.0
 
 # Assignments of one AgentNode after the other go out at once, up to so many a second; beyond that (a fleet is being
 # applied) each AgentNode waits and takes all its new Agents together: every write goes to each of its instances too
@@ -43,9 +43,9 @@ ASSIGNMENTS_AT_ONCE: Final = 20.0
 # … until so many places are free again: a second after the last came
 ASSIGNMENTS_CALM: Final = 5.0
 ASSIGNMENTS_PAUSE_S: Final = 2.0
-LONGEST_ASSIGNMENTS_PAUSE_S: Final = 15.0
+LONGEST_ASSIGNMENTS_PAUSE_S: Final = 20.0
 # So many AgentNodes may write in turn without waiting for longer
-ASSIGNED_POOLS_PER_S: Final = 7
+ASSIGNED_POOLS_PER_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
