@@ -19,8 +19,8 @@ LONGEST_RETRY_S: Final = 60.0
 # While many objects change, one that was looked at just now waits, so that what follows within that time is one look.
 # Nobody waits as long as few are looked at; beyond those, each second has so many looks
 FEW: Final = 10
-LOOKS_PER_S: Final = 40
-LONGEST_REST_S: Final = 3.0
+LOOKS_PER_S: Final = 60
+LONGEST_REST_S: Final = 2.0
 
 
 class WorkQueue(Generic[K]):
