@@ -4,8 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from switchboard_gateway.rest.json_body import JSON, TEXT, is_json
 from switchboard_gateway.rest.request_headers import METADATA_PREFIX
@@ -22,8 +21,7 @@ _NAME: Final = re.compile(_TOKEN)
 _MEDIA_TYPE: Final = re.compile(rf"{_TOKEN}/{_TOKEN}[ \t]*(?:;[ -~]*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole answer. close: the frame that ended the call, with all of the data."""
 
     message_id: str
@@ -104,7 +102,7 @@ def _output(data: bytes, kind: str) -> tuple[str, str]:
         except UnicodeDecodeError:
             return _base64(data)
         if kind.startswith("text/"):
-            return json.dumps(text, ensure_ascii=False), ""
+            return _quote_readably(text), ""
         if is_json(text):
             return text, ""
     return _base64(data)
@@ -126,7 +124,9 @@ def _facts(answer: Answer) -> str:
     return ",".join(facts)
 
 
+# What json.dumps does with a string, without and with ensure_ascii=False
 _quote = json.encoder.encode_basestring_ascii
+_quote_readably = json.encoder.encode_basestring
 
 
 def _quote_all(headers: Mapping[str, str]) -> str:

@@ -6,8 +6,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from switchboard_wire.calls import Payload
 from switchboard_wire.errors import SwitchboardError, failure
@@ -18,26 +17,34 @@ JSON: Final = "application/json"
 MAX_TIMEOUT_MS: Final = 24 * 3600 * 1000
 MEMBERS: Final = ("input", "metadata", "timeoutMs")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+# What nearly every body is: a text and nothing else
+_TEXT_ALONE: Final = re.compile(r'[ \t\n\r]*\{[ \t\n\r]*"input"[ \t\n\r]*:[ \t\n\r]*(?=")')
+_END: Final = re.compile(r"[ \t\n\r]*\}[ \t\n\r]*")
 
 
 class Value(NamedTuple):
     """A member of an object. text: the value as it was written."""
 
-    value: object
+    value: Any  # whatever JSON holds
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+_NO_METADATA: Final[Mapping[str, str]] = {}
+
+
+class Execution(NamedTuple):
     """What a client asks for. timeout_ms: 0 for the Agent's own."""
 
     payload: Payload
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = _NO_METADATA
     timeout_ms: int = 0
 
 
 def read_execution(body: bytes) -> Execution:
     """Read `{"input": …, "metadata": {}, "timeoutMs": }`. Raises SwitchboardError VALIDATION_FAILED."""
+    text = _text_alone(body)
+    if text is not None:
+        return Execution(Payload(text, TEXT))
     members = read_object(body)
     for name in members:
         if name not in MEMBERS:
@@ -49,9 +56,23 @@ def read_execution(body: bytes) -> Execution:
     metadata = members.get("metadata")
     return Execution(
         _payload(given),
-        _metadata(metadata.value) if metadata else {},
+        _metadata(metadata.value) if metadata else _NO_METADATA,
         _timeout(timeout.value) if timeout else 0,
     )
+
+
+def _text_alone(body: bytes) -> bytes | None:
+    """The text of a body that has nothing else; None for every other body, and for one that is wrong."""
+    try:
+        text = body.decode()
+        begins = _TEXT_ALONE.match(text)
+        if begins is None:
+            return None
+        value, end = _DECODER.raw_decode(text, begins.end())
+        written: bytes = value.encode()
+        return written if _END.fullmatch(text, end) is not None else None
+    except ValueError:  # no UTF-8, no JSON, half of a surrogate pair: read_object says which
+        return None
 
 
 def read_object(body: bytes) -> dict[str, Value]:
@@ -151,6 +172,8 @@ def _timeout(value: object) -> int:
 
 def is_text(text: str) -> bool:
     """Whether it can be written as UTF-8."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

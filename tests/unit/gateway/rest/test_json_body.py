@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard_gateway.rest.json_body import JSON, TEXT, is_json, read_execution, read_object
+from switchboard_gateway.rest.json_body import JSON, TEXT, Execution, is_json, is_text, read_execution, read_object
 from switchboard_wire.calls import Payload
 from switchboard_wire.errors import SwitchboardError
 
@@ -111,6 +111,23 @@ def test_what_json_refuses_is_refused_and_nothing_else_is_raised(body: bytes) ->
         assert isinstance(found, str)
         assert found.startswith(("the body is no JSON", "the body must be a JSON object")) or "given twice" in found
         assert "given twice" in found or not isinstance(parsed(body), dict)
+
+
+SPACES = st.text(alphabet=" \t\r\n", max_size=2)
+
+
+@given(st.tuples(SPACES, SPACES, SPACES, SPACES, SPACES, SPACES), st.text(alphabet='x"\\u0d83e },:', max_size=12))
+def test_a_text_alone_is_read_as_among_other_members(spaces: tuple[str, ...], written: str) -> None:
+    a, b, c, d, e, f = spaces
+    body = f'{a}{{{b}"input"{c}:{d}"{written}"{e}}}{f}'.encode()
+    found = outcome(body)
+    text = found.get("input") if isinstance(found, dict) else None
+    if isinstance(found, dict) and list(found) == ["input"] and isinstance(text, str) and is_text(text):
+        assert read_execution(body) == Execution(Payload(text.encode(), TEXT))
+    elif isinstance(found, str):
+        assert refusal(body) == found
+    else:
+        refusal(body)
 
 
 def outcome(body: bytes) -> object:
