@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import ClientSession, ClientTimeout
 from prometheus_client import CollectorRegistry
 
+from switchboard_gateway.access.security import OPEN, Security
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import Instance
 from switchboard_gateway.metrics import GatewayMetrics
@@ -77,14 +78,14 @@ class Rest:
 
 
 @contextlib.asynccontextmanager
-async def serving(limits: RestLimits | None = None) -> AsyncIterator[Rest]:
+async def serving(limits: RestLimits | None = None, security: Security = OPEN) -> AsyncIterator[Rest]:
     core = Core("default", GatewayMetrics.create(CollectorRegistry()))
     fake = FakeInstance()
     link, _ = local_pair(FakeInstance(), fake)
     instance = Instance(peer=link, namespace="default", node="writers", name="writers-1", zone="a")
     core.add_instance(instance)
     timeout = ClientTimeout(total=DEADLINE_S)
-    async with serve_rest(core, "127.0.0.1", 0, limits) as port, ClientSession(timeout=timeout) as client:
+    async with serve_rest(core, "127.0.0.1", 0, limits, security) as port, ClientSession(timeout=timeout) as client:
         yield Rest(core, fake, instance, port, client)
 
 

@@ -43,6 +43,18 @@ class Doorway:
             peer = visitor.peers[self._label] = self._core.attach_local(self._label, entrance)
         return peer
 
+    def recall(self, token: str, target: pb.Target) -> LocalPeer | None:
+        """The peer of a client of which it is known that it may make a call. None: see `may_call` and `peer`.
+
+        Raises SwitchboardError for a target that is none.
+        """
+        guard = self._guard
+        if guard is None:
+            return self.everybody
+        reach = reach_of(self._core.table, target, self._core.namespace)
+        visitor = guard.recall(token, reach.rights) if reach.is_known else None
+        return visitor.peers.get(self._label) if visitor is not None else None
+
     async def entrance(self, token: str) -> Entrance | None:
         """For a client that stays; None where no tokens are asked for. Raises SwitchboardError."""
         guard = self._guard

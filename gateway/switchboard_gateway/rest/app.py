@@ -13,12 +13,15 @@ from switchboard_gateway.access.guard import Guard
 from switchboard_gateway.access.security import OPEN, Security
 from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.core import Core
+from switchboard_gateway.rest.bodies import Buffered
 from switchboard_gateway.rest.connection import Connection, Door, to_response
+from switchboard_gateway.rest.direct import Lane
 from switchboard_gateway.rest.execute import Executions
 from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.openapi import build_openapi
-from switchboard_gateway.rest.problems import to_problem
+from switchboard_gateway.rest.problems import FAILED, to_problem
 from switchboard_gateway.rest.reads import Reads
+from switchboard_gateway.rest.responses import SERVER
 from switchboard_gateway.rest.sockets import Sockets
 from switchboard_wire.errors import ErrorValue, SwitchboardError
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -26,6 +29,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 log = logging.getLogger("switchboard.gateway.rest")
 
 _CORE: Final = web.AppKey("core", Core)
+_LANE: Final = web.AppKey("lane", Lane)
 _API: Final = "/api/v1"
 _IN_NAMESPACE: Final = "/api/v1/namespaces/{namespace}"
 
@@ -36,7 +40,9 @@ def build_app(core: Core, limits: RestLimits | None = None, guard: Guard | None 
     doorway = Doorway(core, guard, "rest")
     app = web.Application(middlewares=[_problems], client_max_size=limits.json_bytes)
     app[_CORE] = core
-    executions, reads = Executions(core, limits, doorway), Reads(core, doorway)
+    buffered = Buffered(limits.buffered_bytes)
+    app[_LANE] = Lane(core, limits, doorway, buffered)
+    executions, reads = Executions(core, limits, doorway, buffered), Reads(core, doorway)
     document = web.json_response(build_openapi()).body
 
     async def openapi(_: web.Request) -> web.Response:
@@ -72,7 +78,7 @@ async def serve_rest(
     assert server is not None
     loop = asyncio.get_running_loop()
     tls = security.certificate.context if security.certificate is not None else None
-    made = _connections(server, Door(limits), loop)
+    made = _connections(server, Door(limits), app[_LANE])
     shake_s = limits.first_request_s if tls is not None else None
     listener = await loop.create_server(made, host, port, backlog=1024, ssl=tls, ssl_handshake_timeout=shake_s)
     try:
@@ -82,12 +88,13 @@ async def serve_rest(
         await runner.cleanup()
 
 
-def _connections(server: web.Server, door: Door, loop: asyncio.AbstractEventLoop) -> Callable[[], Connection]:
-    return lambda: Connection(server, door, loop)
+def _connections(server: web.Server, door: Door, lane: Lane) -> Callable[[], Connection]:
+    loop = asyncio.get_running_loop()
+    return lambda: Connection(server, door, lane, loop)
 
 
 async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "switchboard"  # not the versions of what it is made of
+    response.headers["Server"] = SERVER
 
 
 @web.middleware
@@ -105,7 +112,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         response = _http_problem(request, error)
     except Exception:
         log.exception("request failed", extra={"method": request.method, "route": _route(request)})
-        response = to_response(to_problem(ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")))
+        response = to_response(to_problem(FAILED))
     finally:
         if guarded is not None:
             guarded.request_ended()

@@ -54,7 +54,12 @@ class Share:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Give all of it back."""
         self._of.give(self.size)
+        self.size = 0
 
     def add(self, size: int) -> None:
         """Account for more bytes. Raises SwitchboardError OVERLOADED when all requests together keep too many."""
@@ -84,6 +89,8 @@ def payload_limit(core: Core, target: pb.Target) -> int:
     if not routes:
         select(table, pb.Frame(open=pb.Open(target=target)), namespace, core.rng)  # it raises, with what there is
         raise AssertionError("an Agent without a route was selected")
+    if len(routes) == 1:
+        return routes[0].policy.max_payload_bytes
     return max(route.policy.max_payload_bytes for route in routes)
 
 

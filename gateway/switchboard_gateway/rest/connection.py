@@ -5,9 +5,11 @@ import logging
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
+from switchboard_gateway.rest.direct import DirectCall, Lane
 from switchboard_gateway.rest.limits import RestLimits
-from switchboard_gateway.rest.problems import PROBLEM, Problem, to_problem
+from switchboard_gateway.rest.problems import FAILED, PROBLEM, Problem, to_problem
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -56,12 +58,13 @@ class Connection(web.RequestHandler):
     """aiohttp's connection, which itself closes one that is idle, or amid the headers of a request, after keepalive_s.
 
     Here the first request must come sooner, a client that stops reading is cut off, and what is no HTTP is answered
-    with a problem instead of a log line per request.
+    with a problem instead of a log line per request. A plain request that comes while nothing else is under way goes
+    down the lane; aiohttp's task hears nothing of it, and finds the connection as after an answer of its own.
     """
 
-    __slots__ = ("_door", "_silence", "_stall", "is_inside")
+    __slots__ = ("_call", "_door", "_lane", "_parked", "_silence", "_stall", "is_inside")
 
-    def __init__(self, server: web.Server, door: Door, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: web.Server, door: Door, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         limits = door.limits
         options: dict[str, Any] = {
             "access_log": None,
@@ -73,6 +76,9 @@ class Connection(web.RequestHandler):
         }
         super().__init__(server, loop=loop, **options)
         self._door = door
+        self._lane = lane
+        self._call: DirectCall | None = None
+        self._parked: asyncio.Future[None] | None = None  # what aiohttp's task awaits, while the lane has a request
         self.is_inside = False  # the door's own
         self._silence: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -90,7 +96,63 @@ class Connection(web.RequestHandler):
         self._door.leave(self)
         self._stop_silence()
         self._stop_stall()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():  # a request is under way, or on its way to aiohttp's task
+            super().data_received(data)
+            return
+        self._waiter = None  # the task is not woken before it is known whose the request is
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        if self._messages and not self._goes_direct(waiter):
+            waiter.set_result(None)
+
+    def _goes_direct(self, waiter: "asyncio.Future[None]") -> bool:
+        """Whether the lane has taken what has come."""
+        message, body = self._messages[0]
+        if len(self._messages) > 1 or self._upgraded or self._paused or not isinstance(message, RawRequestMessage):
+            return False
+        plain = self._lane.look(message, body)
+        if plain is None:
+            return False
+        assert self._parser is not None  # nothing comes on a connection that is lost
+        assert self._manager is not None
+        self._messages.clear()
+        self._parser.message_consumed()
+        self._manager.requests_count += 1
+        self._parked, self._waiter = waiter, None  # busy, as far as aiohttp sees
+        self._request_in_progress = True
+        self.request_began()
+        self._call = self._lane.serve(plain, body.read_nowait(), self._answered)
+        return True
+
+    def _answered(self, answer: bytes, closes: bool) -> None:
+        """The lane has the answer: write it, and go on as aiohttp does after one."""
+        self._call = None
+        self._request_in_progress = False
+        self.request_ended()
+        if self.transport is not None:
+            self.transport.write(answer)
+        stopping = self._handler_waiter  # whoever stops the server waits for the end of what is under way
+        if stopping is not None and not stopping.done():
+            stopping.set_result(None)
+        waiter, self._parked = self._parked, None
+        self._waiter = waiter
+        if closes or self._close or self._force_close:
+            self.force_close()
+            return
+        self._next_keepalive_close_time = closing = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(closing, self._process_keepalive)
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def request_began(self) -> None:
         """A request's headers are complete."""
@@ -137,7 +199,7 @@ class Connection(web.RequestHandler):
             error = ErrorValue(pb.VALIDATION_FAILED, _printable(message or "this is no HTTP request"))
         else:
             log.error("request failed beneath the application", exc_info=exc)
-            error = ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")
+            error = FAILED
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         response = to_response(to_problem(error, status))

@@ -1,38 +1,30 @@
 """POST …/execute and …/publish: one request becomes one call, and its answer one response, plain or streamed."""
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from switchboard.answers import join_pieces
 from switchboard_gateway.access.rights import bearer
 from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.core import Core
 from switchboard_gateway.rest import answers, bodies, cloud_events
 from switchboard_gateway.rest.answers import Answer
-from switchboard_gateway.rest.json_body import JSON, invalid, is_text, read_execution
+from switchboard_gateway.rest.json_body import JSON, invalid
 from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.request_headers import apply_headers, read_metadata, wants_events
 from switchboard_gateway.rest.streaming import stream_events, stream_raw
+from switchboard_gateway.rest.targets import apply_target, new_message_id, opened_to_many
+from switchboard_gateway.rest.whole import Gathering, apply_body, to_body
 from switchboard_wire.calls import OutgoingCall, Payload, new_open, raise_for
 from switchboard_wire.errors import SwitchboardError, failure
 from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
-_NOT_TEXT: Final = "the path or the query is not UTF-8"
 _FORM: Final = "application/x-www-form-urlencoded"
-# What may follow a path, by the name in it that says whom the message is for
-QUERY: Final[Mapping[str, tuple[str, ...]]] = {
-    "agent": ("key", "method", "instances"),
-    "capability": ("key", "method", "version"),
-    "topic": ("source",),
-}
-_FIELDS: Final = {"agent": "type", "capability": "capability", "topic": "topic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +38,18 @@ class Request:
 
 
 class Executions:
-    """The handlers. doorway: the way into the core, for whoever may call."""
+    """The handlers. doorway: the way into the core, for whoever may call. buffered: what is kept of all requests."""
 
-    def __init__(self, core: Core, limits: RestLimits, doorway: Doorway) -> None:
+    def __init__(self, core: Core, limits: RestLimits, doorway: Doorway, buffered: bodies.Buffered) -> None:
         self._core = core
         self._limits = limits
         self._doorway = doorway
-        self._buffered = bodies.Buffered(limits.buffered_bytes)
+        self._buffered = buffered
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
         """Serve one execution. Raises SwitchboardError for every failure before the answer has begun."""
-        opened = pb.Open(
-            target=read_target(request), method=request.query.get("method", ""), message_id=os.urandom(16).hex()
-        )
+        opened = pb.Open(message_id=new_message_id())
+        apply_target(request.match_info, request.query if request.query_string else {}, opened)
         apply_headers(request.headers, opened)
         peer = self._doorway.everybody or await self._admit(request, opened.target)
         limit = bodies.payload_limit(self._core, opened.target)
@@ -76,7 +67,7 @@ class Executions:
         kind = request.content_type if "Content-Type" in request.headers else answers.BYTES
         if opened.target.topic:
             if kind == cloud_events.STRUCTURED:
-                body = await bodies.read_json(request, self._most(limit), self._limits, share)
+                body = await bodies.read_json(request, self._limits.most_json(limit), self._limits, share)
                 return Request(opened, cloud_events.apply_structured(body, opened), complete=True, is_json=True)
             if kind == cloud_events.BATCHED:
                 raise invalid("one event per request: send each of the batch on its own")
@@ -93,28 +84,19 @@ class Executions:
         try:
             if not call.is_sent:
                 call.upload(_upload(request, call.outgoing, given, self._limits))
-            if opened_to_many(given.opened):
-                results = await call.whole(share, self._limits.answer_bytes)
-                return web.Response(body=answers.to_results(results), content_type=JSON)
-            if wants_events(request.headers.get("Accept", "")):
-                return await stream_events(request, call, self._limits)
-            if not given.is_json:
-                return await stream_raw(request, call)
-            answer = await call.whole(share, self._limits.answer_bytes)
-            return web.Response(body=answers.to_json(answer), content_type=JSON)
+            if not opened_to_many(given.opened):
+                if wants_events(request.headers.get("Accept", "")):
+                    return await stream_events(request, call, self._limits)
+                if not given.is_json:
+                    return await stream_raw(request, call)
+            close = await call.whole(Gathering(share, self._limits.answer_bytes))
+            return web.Response(body=to_body(call.opened, close), content_type=JSON)
         finally:
             await call.leave()
 
     async def _read_json(self, request: web.Request, opened: pb.Open, limit: int, share: bodies.Share) -> Request:
-        execution = read_execution(await bodies.read_json(request, self._most(limit), self._limits, share))
-        opened.headers.update(execution.metadata)
-        if execution.timeout_ms:
-            opened.deadline_ms = execution.timeout_ms
-        return Request(opened, execution.payload, complete=True, is_json=True)
-
-    def _most(self, limit: int) -> int:
-        """Of a JSON body around a payload of `limit` bytes."""
-        return min(limit + self._limits.json_room_bytes, self._limits.json_bytes)
+        body = await bodies.read_json(request, self._limits.most_json(limit), self._limits, share)
+        return Request(opened, apply_body(body, opened), complete=True, is_json=True)
 
     async def _read_raw(self, request: web.Request, opened: pb.Open, limit: int) -> Request:
         length = request.content_length
@@ -161,6 +143,10 @@ class Call:
             await asyncio.wait([self._upload])
 
     @property
+    def opened(self) -> pb.Open:
+        return self._frame.open
+
+    @property
     def message_id(self) -> str:
         return self._frame.open.message_id
 
@@ -178,72 +164,22 @@ class Call:
             self._raise_of_upload()
             raise
 
-    async def whole(self, share: bodies.Share, limit: int) -> Answer:
-        """The answer in one piece. Raises SwitchboardError, PAYLOAD_TOO_LARGE when it is over `limit` bytes."""
-        frames: list[pb.Frame] = []
-        size = 0
-
-        def take(frame: pb.Frame) -> None:
-            nonlocal size
-            size += len(frame.data)
-            if size > limit:
-                message = f"the answer is over {limit} bytes: ask for it with Accept: text/event-stream"
-                raise failure(pb.PAYLOAD_TOO_LARGE, message, delivered=pb.DELIVERED_YES)
-            share.add(len(frame.data))
-            frames.append(frame)
-
+    async def whole(self, gathering: Gathering) -> pb.Frame:
+        """The end of the call with all of the answer. Raises SwitchboardError."""
         try:
-            close = await self.outgoing.gather(take)
+            close = await self.outgoing.gather(gathering.take)
         except SwitchboardError:
             self._raise_of_upload()
             raise
-        return self._answer(join_pieces(frames, close) if frames else close)
+        return gathering.join(close)
 
     async def end(self) -> Answer:
         """The end of the answer, with what the last frame brought. Raises SwitchboardError."""
         close = await self.outgoing.closed
         raise_for(close)
-        return self._answer(close)
-
-    def _answer(self, close: pb.Frame) -> Answer:
         return Answer(self.message_id, self.agent, close)
 
     def _raise_of_upload(self) -> None:
         upload = self._upload
         if upload is not None and upload.done() and not upload.cancelled() and (error := upload.exception()):
             raise error
-
-
-def opened_to_many(opened: pb.Open) -> bool:
-    """Whether the call's answer is what came of each receiver."""
-    return bool(opened.target.topic) or opened.target.all_instances
-
-
-def read_target(request: web.Request) -> pb.Target:
-    """Target of a request's path and query. Raises SwitchboardError."""
-    found = request.match_info
-    place = next(name for name in QUERY if name in found)
-    if not all(is_text(word) for word in found.values()):
-        raise invalid(_NOT_TEXT)
-    target = pb.Target(namespace=found.get("namespace", ""))
-    setattr(target, _FIELDS[place], found[place])
-    if request.query_string:
-        _read_query(request, QUERY[place], target)
-    return target
-
-
-def _read_query(request: web.Request, known: tuple[str, ...], target: pb.Target) -> None:
-    """Set what the query says of a target, where only known parameters may be. Raises SwitchboardError."""
-    query = dict(request.query)
-    for name in query:
-        if name not in known:
-            raise invalid(f"the query parameter {name[:80]!a} is not known: {', '.join(known)} may be given")
-    if not all(is_text(word) for word in query.values()):
-        raise invalid(_NOT_TEXT)
-    instances = query.get("instances", "")
-    if instances not in ("", "all"):
-        raise invalid("instances: say all, or leave it out for the one that balancing chooses")
-    target.key = query.get("key", "")
-    target.version_range = query.get("version", "")
-    target.topic_source = query.get("source", "")
-    target.all_instances = instances == "all"

@@ -59,6 +59,8 @@ class RestLimits:
     json_bytes: int = 16 * 1024 * 1024
     # Around `input` in a JSON body: metadata, spaces, escapes
     json_room_bytes: int = 64 * 1024
+    # A JSON body that came with its headers may take the direct lane; it is one frame then. 0: none does
+    direct_bytes: int = 64 * 1024
     # An answer that is put together in one piece
     answer_bytes: int = 32 * 1024 * 1024
     # All bodies and answers that are kept whole, together
@@ -68,3 +70,7 @@ class RestLimits:
     # Calls under way get this long when the gateway stops
     shutdown_s: float = 10.0
     socket: SocketLimits = field(default_factory=SocketLimits)
+
+    def most_json(self, payload_bytes: int) -> int:
+        """Of a JSON body around a payload of so many bytes."""
+        return min(payload_bytes + self.json_room_bytes, self.json_bytes)

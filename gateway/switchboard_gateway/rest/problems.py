@@ -14,6 +14,8 @@ PROBLEM: Final = "application/problem+json"
 TYPE_PREFIX: Final = "https://switchboard.dev/errors/"
 # Codes that always say when to come back; the time when the refusing side did not say
 RETRY_AFTER_MS: Final = 1000
+# Of what nobody expected: only the log has more
+FAILED: Final = ErrorValue(pb.INTERNAL_ERROR, "the gateway failed; its log says why")
 _COME_BACK: Final = frozenset({pb.OVERLOADED, pb.AGENT_OFFLINE, pb.CIRCUIT_OPEN})
 _DELIVERED: Final[Mapping[int, str]] = {pb.DELIVERED_NO: "NO", pb.DELIVERED_MAYBE: "MAYBE", pb.DELIVERED_YES: "YES"}
 

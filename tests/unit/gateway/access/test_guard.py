@@ -28,6 +28,33 @@ async def test_a_client_is_asked_about_once_within_the_time_and_again_after_it()
     assert (reviews.tokens_asked, reviews.rights_asked) == (2, [ECHO, ECHO])
 
 
+async def test_a_client_is_recalled_while_what_is_known_of_it_counts() -> None:
+    reviews, clock = FakeReviews(), Clock()
+    guard = make_guard(reviews, clock, cache_s=30.0)
+    token = reviews.grant("bot", ECHO)
+    assert guard.recall(token, [ECHO]) is None
+    visitor = await guard.require(token, ECHO)
+    assert guard.recall(token, [ECHO]) is visitor
+    assert guard.recall(token, [ECHO, OTHER]) is None  # nobody has asked about the other
+    clock.now = 31.0
+    assert guard.recall(token, [ECHO]) is None
+    assert (reviews.tokens_asked, reviews.rights_asked) == (1, [ECHO])
+
+
+async def test_a_client_without_the_right_is_not_recalled() -> None:
+    reviews = FakeReviews()
+    guard = make_guard(reviews, Clock())
+    token = reviews.grant("bot")
+    with pytest.raises(PermissionDenied):
+        await guard.require(token, ECHO)
+    assert guard.recall(token, [ECHO]) is None
+
+
+@pytest.mark.parametrize("token", ["", "x", "\udcff", "ä"])
+def test_nobody_is_recalled_by_what_is_no_token(token: str) -> None:
+    assert make_guard(FakeReviews(), Clock()).recall(token, [ECHO]) is None
+
+
 async def test_many_that_come_at_once_ask_one_question() -> None:
     reviews = FakeReviews()
     guard = make_guard(reviews, Clock())
