@@ -101,7 +101,7 @@ def run_images(options: argparse.Namespace) -> None:
 
     places = from_environment()
     with binaries.locked(places.cache / "images.lock"):
-        print(images.provide(places, options.also))
+        print(images.provide(places, options.also, compiled=os.environ.get("COMPILED_IMAGES") == "yes"))
 
 
 def run_control_plane(options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Decide what each image holds and which tag it gets. Reads files, changes none.
 
-The list equals the COPY lines of images/Dockerfile; a unit test compares the two.
+The lists equal the COPY lines of images/Dockerfile, and those that compile; a unit test compares them.
 """
 
 import hashlib
@@ -27,15 +27,25 @@ PACKAGES = {
     "host": COMMON,
     "cli": (*COMMON, ROUTING, KUBE, IDENTITY, SIDECAR, GATEWAY, OPERATOR, "cli/switchboard_cli"),
 }
+# The packages whose modules on the message path are compiled, in the images that messages pass
+COMPILED = {
+    "gateway": ("switchboard_wire", "switchboard_routing", "switchboard_gateway"),
+    "sidecar": ("switchboard_wire", "switchboard_sidecar"),
+    "host": ("switchboard_wire", "switchboard"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """An image of the project: the tags follow from the content, so a changed source is another image."""
+    """An image of the project: the tags follow from the content, so a changed source is another image.
+
+    is_compiled: the message path is machine code in it.
+    """
 
     name: str
     dependencies_key: str
     source_key: str
+    is_compiled: bool = False
 
     @property
     def repository(self) -> str:
@@ -53,12 +63,12 @@ class ImagePlan:
         return f"{REGISTRY}/{self.repository}-deps:{self.dependencies_key}"
 
 
-def plan_images(project: Path = PROJECT, base_key: str = "") -> list[ImagePlan]:
-    """Return the images for the work tree as it is now."""
-    return [plan_image(project, name, base_key) for name in PACKAGES]
+def plan_images(project: Path = PROJECT, base_key: str = "", *, compiled: bool = False) -> list[ImagePlan]:
+    """Return the images for the work tree as it is now. compiled: with machine code where the Dockerfile has it."""
+    return [plan_image(project, name, base_key, compiled=compiled) for name in PACKAGES]
 
 
-def plan_image(project: Path, name: str, base_key: str) -> ImagePlan:
+def plan_image(project: Path, name: str, base_key: str, *, compiled: bool = False) -> ImagePlan:
     """Return one image: the dependencies are decided by the Dockerfile, the lock file and the base."""
     dockerfile, lock = project / "images" / "Dockerfile", project / "requirements" / f"{name}.txt"
     below = digest([dockerfile.read_bytes(), lock.read_bytes(), base_key.encode(), name.encode()])
@@ -66,7 +76,11 @@ def plan_image(project: Path, name: str, base_key: str) -> ImagePlan:
     for package in PACKAGES[name]:
         for file in source_files(project / package):
             parts += [str(file.relative_to(project)).encode(), file.read_bytes()]
-    return ImagePlan(name, below, digest(parts))
+    is_compiled = compiled and name in COMPILED
+    if is_compiled:  # which modules, how, and by what
+        compiler = ("pyproject.toml", "hack/compile.py", "requirements/compile.txt")
+        parts += [(project / file).read_bytes() for file in compiler]
+    return ImagePlan(name, below, digest(parts), is_compiled)
 
 
 def source_files(package: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from devcluster import base_image, local, machine, node, provider, thin_layer
+from devcluster import base_image, local, machine, machine_code, node, provider, thin_layer
 from devcluster.commands import run
 from devcluster.faults import PreconditionUnmet
 from devcluster.image_plan import PACKAGES, REGISTRY, ImagePlan, helm_values, plan_images, source_files
@@ -26,18 +26,20 @@ SOURCE_FOLDER = "/opt/switchboard"
 WHEELS_S, BUILD_S, SOURCE_S = 15, 12, 3
 
 
-def provide(places: Places, also: str | None = None) -> Path:
+def provide(places: Places, also: str | None = None, *, compiled: bool = False) -> Path:
     """Bring the images of the work tree into the cluster; return the file with their names.
 
     `also` is a tag that they get besides their own: a second name, with which tests roll a new image out.
+    compiled: with the message path as machine code. kind's always have it where Docker finds a compiler.
     """
     if not places.provider.exists():
         raise PreconditionUnmet("there is no cluster to bring the images into: run `make cluster`")
     name = places.provider.read_text()
     if name == provider.CURRENT:
         raise PreconditionUnmet("push the images to your cluster's registry: see docs/how-to/install.md")
-    plans = plan_images(base_key="docker" if name == provider.KIND else base_image.KEY)
-    if name == provider.KIND:
+    is_kind = name == provider.KIND
+    plans = plan_images(base_key="docker" if is_kind else base_image.KEY, compiled=compiled and not is_kind)
+    if is_kind:
         run_steps([Step(f"image {plan.name}", partial(build_for_kind, places, plan), 60) for plan in plans])
     else:
         provide_local(places, plans)
@@ -99,6 +101,7 @@ def provide_local(places: Places, plans: list[ImagePlan]) -> None:
     if unbuilt:
         run_steps(preparations(places))
         with_builder(places, unbuilt)
+    machine_code.compile_path(places, [plan for plan in wanted if plan.is_compiled])
     run_steps([Step(f"image {plan.name}", partial(bring_in, places, nodes, plan), SOURCE_S) for plan in wanted])
     kept = [name for plan in plans for name in (plan.reference, plan.dependencies)]
     places.kept_images.write_text(json.dumps(kept))
@@ -216,7 +219,7 @@ def describe(target: NodePlan, reference: str) -> thin_layer.Below:
 
 
 def compiled_source(places: Places, plan: ImagePlan) -> Mapping[str, bytes]:
-    """Return the image's packages with their modules compiled by the base's Python (path in the image → content)."""
+    """Return the image's packages with the base's Python's bytecode, and its machine code (path in it → content)."""
     root = base_image.root_folder(places)
     staging = root / "tmp" / f"{plan.name}-{os.getpid()}"
     try:
@@ -228,7 +231,9 @@ def compiled_source(places: Places, plan: ImagePlan) -> Mapping[str, bytes]:
         inside = f"/{staging.relative_to(root)}"
         paths = ["-s", inside, "-p", SOURCE_FOLDER, inside]
         run(["chroot", root, "python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
-        files = (file for file in staging.rglob("*") if file.is_file())
-        return {f"{SOURCE_FOLDER}/{file.relative_to(staging)}": file.read_bytes() for file in files}
+        files = {str(file.relative_to(staging)): file.read_bytes() for file in staging.rglob("*") if file.is_file()}
+        if plan.is_compiled:
+            files |= machine_code.read_libraries(places, plan.name)
+        return {f"{SOURCE_FOLDER}/{name}": content for name, content in files.items()}
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from devcluster.image_plan import PACKAGES, digest, helm_values, plan_image, plan_images
+from devcluster.image_plan import COMPILED, PACKAGES, digest, helm_values, plan_image, plan_images
 from devcluster.node import find_outdated
 from devcluster.settings import PROJECT
 
@@ -31,6 +31,17 @@ def test_the_thin_layer_holds_what_the_dockerfile_copies() -> None:
     }
 
 
+def test_machine_code_is_of_the_packages_and_in_the_images_of_the_dockerfile() -> None:
+    text = (PROJECT / "images" / "Dockerfile").read_text()
+    commands = re.findall(r"compile\.py /compiled/(\w+) ([\w ]+?) *\\?$", text, re.MULTILINE)
+    assert {image: tuple(packages.split()) for image, packages in commands} == COMPILED
+    stages = re.findall(r"^FROM \w+ AS (\w+)-source\n((?:(?!FROM).*\n)*)", text, re.MULTILINE)
+    copied = {
+        image: re.findall(r"--from=compiled /compiled/(\w+)/ /opt/switchboard/", lines) for image, lines in stages
+    }
+    assert {image: found for image, found in copied.items() if found} == {image: [image] for image in COMPILED}
+
+
 def test_the_build_sees_what_the_dockerfile_copies() -> None:
     seen = (PROJECT / ".dockerignore").read_text().split()
     lines = (PROJECT / "images" / "Dockerfile").read_text().splitlines()
@@ -47,6 +58,9 @@ def project(tmp_path: Path) -> Path:
             (tmp_path / package / "__init__.py").write_text(f"# {package}")
         (tmp_path / "requirements").mkdir(exist_ok=True)
         (tmp_path / "requirements" / f"{name}.txt").write_text("one==1")
+    for file in ("pyproject.toml", "hack/compile.py", "requirements/compile.txt"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("one")
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "Dockerfile").write_text("FROM x")
     return tmp_path
@@ -70,6 +84,25 @@ def test_an_edit_changes_the_tags_of_those_images_which_hold_it(project: Path) -
     after = {plan.name: plan for plan in plan_images(project)}
     assert {name for name in PACKAGES if before[name].reference != after[name].reference} == {"gateway", "cli"}
     assert {name for name in PACKAGES if before[name].dependencies != after[name].dependencies} == set()
+
+
+def test_machine_code_makes_another_image_of_those_that_messages_pass(project: Path) -> None:
+    plain, compiled = plan_images(project), plan_images(project, compiled=True)
+    assert [one.name for one, other in zip(compiled, plain, strict=True) if one != other] == [
+        "gateway",
+        "sidecar",
+        "host",
+    ]
+    assert [one.name for one in compiled if one.is_compiled] == ["gateway", "sidecar", "host"]
+    assert not {one.reference for one in compiled if one.is_compiled} & {one.reference for one in plain}
+    (project / "hack/compile.py").write_text("two")
+    assert plan_images(project) == plain
+    again = plan_images(project, compiled=True)
+    assert [one.name for one, other in zip(again, compiled, strict=True) if one != other] == [
+        "gateway",
+        "sidecar",
+        "host",
+    ]
 
 
 def test_a_new_lock_file_changes_its_image_alone(project: Path) -> None:
