@@ -144,9 +144,9 @@ class Pace:
             return min(LONGEST_NODE_WAIT_S, max(BEGINNING_S if change.is_flip else NODE_COUNT_S, share))
         if not change.is_flip:
             return AGENT_COUNT_S
-        if change.is_beginning:
-            return min(LONGEST_BEGINNING_S, max(BEGINNING_S, self._beginnings.per_s(now) * WAIT_PER_BEGINNING_S))
-        return BEGINNING_S
+        # One that is known and becomes ready on its first instance soon is on the others
+        longest = LONGEST_BEGINNING_S if change.is_beginning else AGENT_COUNT_S
+        return min(longest, max(BEGINNING_S, self._beginnings.per_s(now) * WAIT_PER_BEGINNING_S))
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ All times are of the receiver's monotonic clock, so clocks of other machines do 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from switchboard_operator.load import Load, fold_load
@@ -89,20 +89,25 @@ def fold(record: Record, beat: Heartbeat, now: float) -> Record:
     # Sidecars say what is hosted when it has changed; comparing costs a tenth of reading
     is_same = not beat.HasField("hosted") or beat.hosted == record.hosted
     is_idle = record.load is not None and not load.work and load.messages == record.load.messages
-    return _with_activity(
-        replace(
-            record,
-            heard=now,
-            ready=beat.ready,
-            draining=beat.draining,
-            generation=max(beat.generation, beat.hosted.generation),
-            agents=record.agents if is_same else read_hosted(beat.hosted),
-            hosted=record.hosted if is_same else beat.hosted,
-            load=load,
-            worked=record.worked if is_idle else now,
-        ),
-        _activity_of(record, beat),
-        now,
+    activity, next_activity, next_since = _activity_after(record, _activity_of(record, beat), now)
+    # Not dataclasses.replace, which takes three times as long: of thousands of instances this is most of what is done
+    return Record(
+        pool=record.pool,
+        instance=record.instance,
+        pod_uid=record.pod_uid,
+        version=record.version,
+        heard=now,
+        ready=beat.ready,
+        draining=beat.draining,
+        generation=max(beat.generation, beat.hosted.generation),
+        concurrency=record.concurrency,
+        agents=record.agents if is_same else read_hosted(beat.hosted),
+        activity=activity,
+        next_activity=next_activity,
+        next_since=next_since,
+        load=load,
+        worked=record.worked if is_idle else now,
+        hosted=record.hosted if is_same else beat.hosted,
     )
 
 
@@ -146,12 +151,13 @@ def _activity_of(record: Record, beat: Heartbeat) -> str:
     return "Busy" if load.in_flight else "Idle"
 
 
-def _with_activity(record: Record, seen: str, now: float) -> Record:
+def _activity_after(record: Record, seen: str, now: float) -> tuple[str, str, float]:
+    """`activity`, `next_activity` and `next_since`, now that this was seen."""
     if seen != record.next_activity:
-        return replace(record, next_activity=seen, next_since=now)
+        return record.activity, seen, now
     if seen != record.activity and now - record.next_since >= ACTIVITY_HOLDS_S:
-        return replace(record, activity=seen)
-    return record
+        return seen, record.next_activity, record.next_since
+    return record.activity, record.next_activity, record.next_since
 
 
 @dataclass(slots=True)

@@ -95,6 +95,15 @@ def test_long_after_a_fleet_came_an_agent_waits_no_longer_than_alone() -> None:
     assert pace.wait_s(AGENT, BEGINNING, 200.0) == BEGINNING_S
 
 
+def test_while_a_fleet_comes_an_agent_that_is_known_waits_to_be_ready_on_all_instances() -> None:
+    pace = Pace()
+    for number in range(1000):
+        pace.wait_s(("Agent", "ns", f"other-{number}"), BEGINNING, 100.0)
+    first = Change(is_flip=True, is_beginning=False, is_final=False)
+    assert pace.wait_s(AGENT, first, 100.0) == AGENT_COUNT_S
+    assert pace.wait_s(AGENT, FLIP, 100.0) <= 0
+
+
 def test_of_agentnodes_that_have_counts_to_tell_only_so_many_do_in_a_second() -> None:
     pace = Pace()
     for number in range(50):
