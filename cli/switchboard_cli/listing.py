@@ -12,11 +12,13 @@ from switchboard import SwitchboardError
 from switchboard.listing import AgentFilter
 from switchboard_cli.calls import complain, explain
 from switchboard_cli.gateway import Gateway
-from switchboard_cli.tables import cut_lines, format_columns, screen_width
+from switchboard_cli.tables import cut_lines, fit_columns, format_columns, screen_width
 from switchboard_wire.v1 import gateway_pb2 as api
 
 HEADINGS = ("NAME", "TYPE", "VERSION", "READY", "STATE", "NODES", "CAPABILITIES", "DESCRIPTION")
 INSTANCE_HEADINGS = ("INSTANCE", "NODE", "ZONE", "STATE", "CIRCUIT", "IN FLIGHT", "LATENCY", "WEIGHT")
+# What a narrow screen does without, in this order. An instance's name begins with its AgentNode's
+SPARE = ("NODE", "WEIGHT", "ZONE", "LATENCY")
 
 
 def list_agents(gateway: Gateway, wanted: AgentFilter, *, as_json: bool, watch: bool) -> int:
@@ -74,11 +76,12 @@ async def _describe(gateway: Gateway, type_: str, namespace: str, as_json: bool)
     if as_json:
         click.echo(json.dumps(MessageToDict(found), ensure_ascii=False))
     else:
-        click.echo("\n\n".join("\n".join(format_agent(agent)) for agent in found.agents))
+        width = screen_width()
+        click.echo("\n\n".join("\n".join(format_agent(agent, width)) for agent in found.agents))
 
 
-def format_agent(agent: api.AgentDescription) -> list[str]:
-    """One Agent in lines: what it is, then a table of its instances."""
+def format_agent(agent: api.AgentDescription, width: int | None = None) -> list[str]:
+    """One Agent in lines: what it is, then a table of its instances. width: of that table; None: as it gets."""
     facts = {
         "Name": f"{agent.name} {agent.version}".strip(),
         "Description": agent.description,
@@ -95,7 +98,7 @@ def format_agent(agent: api.AgentDescription) -> list[str]:
     lines = [f"{name + ':':14}{text}" for name, text in facts.items() if text]
     if not agent.instances:
         return lines
-    table = format_columns([INSTANCE_HEADINGS, *map(_instance_row, agent.instances)])
+    table = fit_columns([INSTANCE_HEADINGS, *map(_instance_row, agent.instances)], SPARE, width)
     failures = [f"{one.name}: {one.message}" for one in agent.instances if one.message]
     return [*lines, "", *table, *failures]
 
@@ -122,7 +125,7 @@ def _instance_row(instance: api.InstanceDescription) -> tuple[str, ...]:
         circuit,
         f"{instance.in_flight}/{instance.concurrency}",
         f"{instance.latency_ms:.1f} ms",
-        f"{instance.weight:g}",
+        f"{round(instance.weight, 1):g}",
     )
 
 

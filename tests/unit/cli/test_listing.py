@@ -60,5 +60,18 @@ def test_an_agent_is_told_with_its_instances_and_why_one_failed() -> None:
     ]
 
 
+def test_the_instances_of_an_agent_fit_a_screen() -> None:
+    pod = api.InstanceDescription(
+        name="writers-7999f67667-dwcvq", node="writers", zone="zone-a", state="Ready", circuit="open",
+        next_attempt_ms=12_000, concurrency=16, latency_ms=123.45, weight=66.505,
+    )  # fmt: skip
+    agent = api.AgentDescription(name="echo", state="Ready", instances=[pod])
+    *_, headings, row = format_agent(agent)
+    assert (headings.split()[1], row.split()[-1]) == ("NODE", "66.5")
+    *_, headings, row = format_agent(agent, 80)
+    assert len(row) <= 80
+    assert headings.split() == ["INSTANCE", "ZONE", "STATE", "CIRCUIT", "IN", "FLIGHT", "LATENCY"]
+
+
 def test_an_agent_without_instances_has_no_table() -> None:
     assert format_agent(api.AgentDescription(name="echo", state="Offline"))[-1].startswith("Limits:")
