@@ -40,8 +40,8 @@ LONGEST_NODE_WAIT_S: Final = 20.0
 # applied) each AgentNode waits and takes all its new Agents together: every write goes to each of its instances too
 ASSIGNMENTS_PER_S: Final = 5.0
 ASSIGNMENTS_AT_ONCE: Final = 20.0
-# … until so many places are free again: a second after the last came
-ASSIGNMENTS_CALM: Final = 5.0
+# … until so many places are free again: a little over half a second after the last came
+ASSIGNMENTS_CALM: Final = 3.0
 ASSIGNMENTS_PAUSE_S: Final = 2.0
 LONGEST_ASSIGNMENTS_PAUSE_S: Final = 20.0
 # So many AgentNodes may write in turn without waiting for longer

@@ -27,6 +27,8 @@ WORKERS: Final = 8
 SWEEP_S: Final = 1.0
 # By then the lease is renewed, or known to be lost
 RENEWED_S: Final = 2.0
+# What waits for the end of a fleet is all that is left of it
+FREE_S: Final = 0.2
 # Records of pods that are gone are small
 FORGET_S: Final = 30.0
 # What no event tells: repaired by and by
@@ -54,6 +56,7 @@ class Working:
         """What runs as long as the replica does."""
         return [
             self._sweep(),
+            self._free(),
             self._resync(),
             *(self._work(lane) for lane in self._queue.lanes() for _ in range(WORKERS)),
         ]
@@ -109,8 +112,6 @@ class Working:
                 if told.get(uid) != signature:
                     told[uid] = signature
                     self._queue.add_gently((names.AGENT_NODE, *pool))
-            for key in self._reconciler.calmed(now):
-                self._queue.add(key)
             self._count_instances(now)
             if grace and not self._registry.in_grace(now):
                 grace = False
@@ -120,6 +121,13 @@ class Working:
                 with contextlib.suppress(Later):
                     for uid in self._registry.forget(now, await self._watches.look(_pod_uids)):
                         told.pop(uid, None)
+
+    async def _free(self) -> None:
+        """Have AgentNodes looked at whose assignments have waited for a fleet that has come by now."""
+        while True:
+            await asyncio.sleep(FREE_S)
+            for key in self._reconciler.calmed(asyncio.get_running_loop().time()):
+                self._queue.add(key)
 
     async def _resync(self) -> None:
         while True:

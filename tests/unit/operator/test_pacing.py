@@ -175,7 +175,7 @@ def test_of_assignments_that_come_by_the_hundred_each_agentnode_takes_many_toget
     waiting = [number for number in range(100) if pace.wait_s(pool(number), f"last of {number}", 135.0) > 0]
     assert 0.0 < pace.wait_s(pool(waiting[0]), f"last of {waiting[0]}", 135.0) <= LONGEST_ASSIGNMENTS_PAUSE_S
     freed = pace.calmed(136.1)
-    assert sorted(freed) == sorted(pool(number) for number in waiting), "no more came for a second"
+    assert sorted(freed) == sorted(pool(number) for number in waiting), "no more came"
     assert [pace.wait_s(key, "last", 136.2) for key in freed] == [0.0] * len(freed), "all of them at once"
     assert pace.calmed(136.3) == []
 
@@ -192,9 +192,9 @@ def test_looks_at_what_waits_already_do_not_make_a_crowd() -> None:
     for number in range(int(ASSIGNMENTS_AT_ONCE) + 1):
         pace.wait_s(NODE, number, 100.0)
     assert pace.wait_s(NODE, "x", 100.0) > 0
-    for look in range(100):
-        pace.wait_s(NODE, "x", 100.0 + look / 100)
-    assert pace.calmed(101.1) == [NODE]
+    for look in range(50):
+        assert pace.wait_s(NODE, "x", 100.0 + look / 100) > 0
+    assert pace.calmed(101.0) == [NODE]
 
 
 def test_an_agentnode_that_is_gone_waits_for_nothing() -> None:
