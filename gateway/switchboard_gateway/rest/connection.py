@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
-from switchboard_gateway.rest.direct import DirectCall, Lane
+from switchboard_gateway.rest.direct import DirectCall, Lane, Plain
 from switchboard_gateway.rest.limits import RestLimits
 from switchboard_gateway.rest.problems import FAILED, PROBLEM, Problem, to_problem
 from switchboard_wire.errors import ErrorValue
 from switchboard_wire.v1 import frames_pb2 as pb
 
 log = logging.getLogger("switchboard.gateway.rest")
+
+
+# Many clients write a request's head and its body apart, and so within a moment. Whoever takes longer is aiohttp's
+BODY_WAIT_S: Final = 0.1
 
 
 class Door:
@@ -62,7 +66,7 @@ class Connection(web.RequestHandler):
     down the lane; aiohttp's task hears nothing of it, and finds the connection as after an answer of its own.
     """
 
-    __slots__ = ("_call", "_door", "_lane", "_parked", "_silence", "_stall", "is_inside")
+    __slots__ = ("_call", "_door", "_lane", "_parked", "_rest", "_silence", "_stall", "is_inside")
 
     def __init__(self, server: web.Server, door: Door, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         limits = door.limits
@@ -78,7 +82,8 @@ class Connection(web.RequestHandler):
         self._door = door
         self._lane = lane
         self._call: DirectCall | None = None
-        self._parked: asyncio.Future[None] | None = None  # what aiohttp's task awaits, while the lane has a request
+        self._parked: asyncio.Future[None] | None = None  # what aiohttp's task awaits, while it is not to be woken
+        self._rest: asyncio.TimerHandle | None = None  # while the rest of a body is on its way
         self.is_inside = False  # the door's own
         self._silence: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -96,6 +101,7 @@ class Connection(web.RequestHandler):
         self._door.leave(self)
         self._stop_silence()
         self._stop_stall()
+        self._stop_rest()
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -103,35 +109,46 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None or waiter.done():  # a request is under way, or on its way to aiohttp's task
-            super().data_received(data)
-            return
-        self._waiter = None  # the task is not woken before it is known whose the request is
-        try:
-            super().data_received(data)
-        finally:
-            self._waiter = waiter
-        if self._messages and not self._goes_direct(waiter):
-            waiter.set_result(None)
+        if self._parked is None and waiter is not None and not waiter.done():
+            self._parked, self._waiter = waiter, None  # not woken before it is known whose the request is
+        super().data_received(data)
+        if self._parked is not None and not self._request_in_progress:
+            self._choose()
 
-    def _goes_direct(self, waiter: "asyncio.Future[None]") -> bool:
-        """Whether the lane has taken what has come."""
-        message, body = self._messages[0]
-        if len(self._messages) > 1 or self._upgraded or self._paused or not isinstance(message, RawRequestMessage):
-            return False
-        plain = self._lane.look(message, body)
-        if plain is None:
-            return False
+    def _choose(self) -> None:
+        """Give what has come to the lane or to aiohttp's task, or wait for the rest of a small body."""
+        if len(self._messages) == 1 and not self._upgraded and not self._paused:
+            message, body = self._messages[0]
+            path = self._lane.fits(message) if isinstance(message, RawRequestMessage) else None
+            if path is not None and not body.is_eof():
+                if self._rest is None:
+                    self.request_began()
+                    self._rest = self._loop.call_later(BODY_WAIT_S, self._hand_over)
+                return
+            plain = self._lane.look(message, path) if path is not None else None
+            if plain is not None:
+                self._begin(plain, body)
+                return
+        self._hand_over()
+
+    def _begin(self, plain: Plain, body: StreamReader) -> None:
         assert self._parser is not None  # nothing comes on a connection that is lost
         assert self._manager is not None
+        self._stop_rest()
         self._messages.clear()
         self._parser.message_consumed()
         self._manager.requests_count += 1
-        self._parked, self._waiter = waiter, None  # busy, as far as aiohttp sees
         self._request_in_progress = True
         self.request_began()
         self._call = self._lane.serve(plain, body.read_nowait(), self._answered)
-        return True
+
+    def _hand_over(self) -> None:
+        """Let aiohttp's task have what has come."""
+        self._stop_rest()
+        waiter, self._parked = self._parked, None
+        self._waiter = waiter
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _answered(self, answer: bytes, closes: bool) -> None:
         """The lane has the answer: write it, and go on as aiohttp does after one."""
@@ -143,16 +160,14 @@ class Connection(web.RequestHandler):
         stopping = self._handler_waiter  # whoever stops the server waits for the end of what is under way
         if stopping is not None and not stopping.done():
             stopping.set_result(None)
-        waiter, self._parked = self._parked, None
-        self._waiter = waiter
         if closes or self._close or self._force_close:
+            self._waiter, self._parked = self._parked, None
             self.force_close()
             return
         self._next_keepalive_close_time = closing = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(closing, self._process_keepalive)
-        if self._messages and waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._hand_over()
 
     def request_began(self) -> None:
         """A request's headers are complete."""
@@ -175,6 +190,11 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             log.debug("client does not read: connection cut off")
             self.transport.abort()
+
+    def _stop_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def _stop_silence(self) -> None:
         if self._silence is not None:

@@ -1,6 +1,6 @@
 """The direct lane: a plain execution with a JSON body, from aiohttp's parser to the core and back without a task.
 
-It takes what is there as a whole and needs nobody's word: every other request, and every one that is wrong before its
+It takes what comes as a whole and needs nobody's word: every other request, and every one that is wrong before its
 body is read, takes aiohttp's ordinary way. Both use the same functions for what a request says and what an answer is.
 """
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiohttp import HttpVersion11, StreamReader
+from aiohttp import HttpVersion11
 
 from switchboard_gateway.access.rights import bearer
 from switchboard_gateway.access.shells import Doorway
@@ -59,15 +59,13 @@ class Lane:
         self._buffered = buffered
         self._dates = Dates()
 
-    def look(self, message: Any, body: StreamReader) -> Plain | None:
-        """A request as the lane takes it; None when it is for the ordinary way. Nothing has happened then.
+    def fits(self, message: Any) -> re.Match[str] | None:
+        """The path of a request that may be plain, as far as its head tells; None when it is for the ordinary way.
 
         message: a RawRequestMessage, for which aiohttp has two classes: the one in C is no tuple, as its types say.
         """
         if (
             message.method != "POST"
-            or not body.is_eof()
-            or not 0 < body.total_bytes <= self._limits.direct_bytes
             or message.should_close
             or message.version != HttpVersion11
             or message.chunked
@@ -78,31 +76,31 @@ class Lane:
         headers = message.headers
         if headers.get("Content-Type") not in _KINDS or "Expect" in headers:
             return None
+        if not 0 < int(headers.get("Content-Length", "0")) <= self._limits.direct_bytes:
+            return None
         accept = headers.get("Accept")
         if accept is not None and wants_events(accept):
             return None
-        path, mark, _ = message.path.partition("?")
-        found = _PATH.fullmatch(path)
-        if found is None:
-            return None
+        return _PATH.fullmatch(message.path.partition("?")[0])
+
+    def look(self, message: Any, path: re.Match[str]) -> Plain | None:
+        """A request whose body is there as the lane takes it, or None. Nothing has happened then."""
         try:
-            return self._plain(headers, found, message.url.query if mark else {}, body.total_bytes)
+            return self._plain(message.headers, path, message.url.query if "?" in message.path else {})
         except SwitchboardError:  # the ordinary way refuses it
             return None
         except Exception:  # the ordinary way meets it as well, and answers it
             log.exception("request failed before its body was read")
             return None
 
-    def _plain(
-        self, headers: Mapping[str, str], path: re.Match[str], query: Mapping[str, str], size: int
-    ) -> Plain | None:
+    def _plain(self, headers: Mapping[str, str], path: re.Match[str], query: Mapping[str, str]) -> Plain | None:
         frame = pb.Frame(kind=pb.OPEN, end=True)
         opened, doorway = frame.open, self._doorway
         apply_target(_names(path), query, opened)
         apply_headers(headers, opened)
         peer = doorway.everybody or doorway.recall(bearer(headers.get("Authorization", "")), opened.target)
         limit = self._limits.most_json(bodies.payload_limit(self._core, opened.target))
-        return None if peer is None or size > limit else Plain(peer, frame)
+        return None if peer is None or int(headers["Content-Length"]) > limit else Plain(peer, frame)
 
     def serve(self, plain: Plain, body: bytes, answered: Answered) -> "DirectCall | None":
         """Make the call of a plain request; None when it was answered at once."""
