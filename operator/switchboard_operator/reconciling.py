@@ -139,7 +139,8 @@ class Reconciler:
         key = (names.AGENT_NODE, snapshot.node.meta.namespace, snapshot.node.meta.name)
         former = self._standings.get(key)
         standing = standing_of(snapshot, choose_replicas(snapshot, context.demand), context)
-        is_standing = standing is not None and former is not None and standing.rest == former.rest
+        has_turn = self._rolling == key[1:]  # then it is looked at whether it has come through, whatever it is told now
+        is_standing = not has_turn and standing is not None and former is not None and standing.rest == former.rest
         if is_standing and standing == former:
             return []
         may_assign = True
