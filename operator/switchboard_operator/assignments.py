@@ -1,8 +1,9 @@
 """What the sidecars of an AgentNode are told to host: built from the bound Agents, kept as protobuf JSON."""
 
-import functools
 import json
+from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf import json_format
 
@@ -33,11 +34,22 @@ def build_assignments(
 def read_assignments(config_map: Resource | None) -> Assignments | None:
     """What a ConfigMap holds, which nobody may change; None when there is none, or when it cannot be read."""
     text = config_map.data.get(names.ASSIGNMENTS_FILE) if config_map else None
-    return _parse(text) if text else None
+    if config_map is None or not text:
+        return None
+    held = _READ.get(config_map.meta.uid)
+    if held is None or held[0] != text:
+        held = _READ[config_map.meta.uid] = text, _parse(text)
+        if len(_READ) > MAX_READ:
+            _READ.popitem(last=False)
+    return held[1]
 
 
-# With a hundred Agents that takes milliseconds, and each text is read several times: by its streams and by each plan
-@functools.lru_cache(maxsize=256)
+# With a hundred Agents that takes milliseconds, and each text is read several times: by its streams and by each plan.
+# Only the latest of each ConfigMap, by UID: what handlers are configured with may make them large.
+_READ: Final[OrderedDict[str, tuple[str, Assignments | None]]] = OrderedDict()
+MAX_READ: Final = 256
+
+
 def _parse(text: str) -> Assignments | None:
     try:
         return json_format.Parse(text, Assignments(), ignore_unknown_fields=True)
