@@ -104,14 +104,21 @@ class Writer:
         return True
 
     def is_echo(self, name: ObjectName, version: str) -> bool | None:
-        """Whether the watch shows what this replica wrote, for which nobody waits. None: it cannot be said yet."""
+        """Whether the watch shows what this replica wrote, for which nobody waits. None: it cannot be said yet.
+
+        Not of a Deployment, the one child of which status tells: an apply that changes nothing is answered with the
+        version of its controller's latest write, of which nobody has heard yet.
+        """
         if self._under_way[name]:
             return None
         written, _ = self._unseen.get(name, (None, 0.0))
         if name in self._awaited:
             self._awaited.discard(name)
             return False
-        return written is not None and version == str(written)
+        if written is None or version != str(written):
+            return False
+        del self._unseen[name]
+        return name[0] != DEPLOYMENTS.kind
 
     @contextlib.contextmanager
     def _write(self, verb: str, name: ObjectName) -> Iterator[Callable[[Json], Json]]:

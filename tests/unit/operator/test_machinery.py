@@ -190,10 +190,20 @@ async def test_an_echo_is_known_unless_somebody_waits_for_it() -> None:
     assert writer.is_echo(node, "1") is False, "nothing was written"
     await writer.patch_status(*node, {"replicas": 1})
     newest = kube.objects[(AGENT_NODES, "ns", "writers")]["metadata"]["resourceVersion"]
-    assert writer.is_echo(node, newest) is True
     assert writer.is_echo(node, str(int(newest) + 1)) is False, "somebody has written since"
+    assert writer.is_echo(node, newest) is True
+    assert writer.is_echo(node, newest) is False, "what was shown is forgotten"
+    await writer.patch_status(*node, {"replicas": 2})
+    newest = kube.objects[(AGENT_NODES, "ns", "writers")]["metadata"]["resourceVersion"]
     assert writer.is_unseen(*node, "0"), "a look that has to wait"
     assert writer.is_echo(node, newest) is False
+
+
+async def test_a_deployments_event_is_nobodys_echo_as_an_apply_may_have_changed_nothing() -> None:
+    kube = FakeKube()
+    writer = make_writer(kube, [0.0])
+    answer = await writer.apply({"kind": "Deployment", "metadata": {"name": "writers", "namespace": "ns"}, "spec": {}})
+    assert writer.is_echo(("Deployment", "ns", "writers"), answer["metadata"]["resourceVersion"]) is False
 
 
 async def test_while_a_write_is_under_way_nobody_can_say_whose_an_event_is() -> None:
