@@ -72,6 +72,7 @@ async def serve_rest(
     """Serve REST while the context is open; yields the port bound. Calls under way may finish, up to shutdown_s."""
     limits = limits or RestLimits()
     app = build_app(core, limits, security.guard)
+    # The lane relies on it as well: who leaves in the middle of a body cancels the task that waits for the rest
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=limits.shutdown_s)
     await runner.setup()
     server = runner.server
