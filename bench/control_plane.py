@@ -29,6 +29,7 @@ from bench.report import publish_figures
 from bench.surroundings import KUBECTLS, ROOT, Operator, Plane, Spoken, control_plane, fake_sidecars, operator
 from bench.warm_agents import POOL, measure, warm_pool
 from switchboard_kube import AGENTS, DEPLOYMENTS, NAMESPACES, Kube, connect
+from switchboard_operator.pacing import LONGEST_BEGINNING_S
 
 PLAIN: Final = "plain"
 OURS: Final = "ours"
@@ -116,10 +117,10 @@ def _spent(runs: Operator, before: dict[tuple[str, ...], float], cpu_s: float, a
 
 
 async def _settle(runs: Operator) -> None:
-    """Until the operator writes no more than its lease."""
+    """Until the operator writes no more than its lease, and has not held anything back either."""
     while True:
         before = _writes(runs)
-        await asyncio.sleep(5)
+        await asyncio.sleep(LONGEST_BEGINNING_S + 5)
         if _writes(runs) == before:
             return
 
