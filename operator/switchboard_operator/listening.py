@@ -61,9 +61,9 @@ class Pokes:
         self._specs: dict[ObjectName, object] = {}
         self._pods: dict[str, Pod] = {}
         self._zones: dict[Name, Mapping[str, str]] = {}
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, job: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, job: Coroutine[Any, Any, object]) -> None:
         """Run a short job in the operator's loop."""
         task = self._loop.create_task(job)
         self._jobs.add(task)

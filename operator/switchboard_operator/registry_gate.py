@@ -1,18 +1,16 @@
 """In front of the Registry: a stream is served once its token was let in, and for as long as that holds."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import grpc
-import grpc.aio
 
 from switchboard_identity.identities import Admission, Gate, Refused
 from switchboard_identity.membership import address_of_peer
 from switchboard_operator import metrics
-from switchboard_operator.registry_server import Answering
+from switchboard_operator.registry_server import Answering, Directives
 from switchboard_wire.errors import name_of
 from switchboard_wire.internal_v1.registry_pb2 import Directive, Report
 from switchboard_wire.v1.frames_pb2 import NODE_UNAVAILABLE, PERMISSION_DENIED, UNAUTHENTICATED, Error
@@ -52,7 +50,7 @@ class RegistryGate:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "gateways alone ask here")
         return await self._query(query, context)
 
-    async def connect(self, reports: AsyncIterator[Report], context: Any) -> None:
+    async def connect(self, reports: AsyncIterator[Report], directives: Directives) -> None:
         """Serve one stream; who is refused is told why."""
         try:
             async with asyncio.timeout(FIRST_REPORT_S):
@@ -60,38 +58,36 @@ class RegistryGate:
         except (StopAsyncIteration, TimeoutError):
             return
         try:
-            admission = await self._gate.admit(first.hello.token, address_of_peer(context.peer()))
+            admission = await self._gate.admit(first.hello.token, address_of_peer(directives.peer))
         except Refused as refused:
-            await self._refuse(context, refused)
+            await self._refuse(directives, refused)
             return
         try:
             if fault := admission.fault_of(first.hello):
-                await self._refuse(context, Refused(PERMISSION_DENIED, fault))
+                await self._refuse(directives, Refused(PERMISSION_DENIED, fault))
                 return
             log.debug("admitted", extra={"principal": admission.spiffe_id, "pod": admission.claims.pod})
-            await self._serve(admission, _Reports(self._gate, admission, first, reports), context)
+            await self._serve(admission, _Reports(self._gate, admission, first, reports), directives)
         finally:
             self._gate.release(admission)
 
-    async def _serve(self, admission: Admission, reports: "_Reports", context: Any) -> None:
-        serving = asyncio.ensure_future(self._connect(reports, context))
+    async def _serve(self, admission: Admission, reports: "_Reports", directives: Directives) -> None:
+        serving = asyncio.create_task(self._connect(reports, directives))
         try:
             ends: list[asyncio.Future[Any]] = [serving, admission.revoked]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if serving.done():
                 serving.result()
             else:
-                await self._refuse(context, Refused(PERMISSION_DENIED, admission.revoked.result()))
+                await self._refuse(directives, Refused(PERMISSION_DENIED, admission.revoked.result()))
         finally:
-            serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError, grpc.aio.UsageError, grpc.aio.BaseError):
-                await serving
+            await directives.end(serving)
 
     @staticmethod
-    async def _refuse(context: Any, refused: Refused) -> None:
+    async def _refuse(directives: Directives, refused: Refused) -> None:
         _count("registry", refused.code)
-        log.warning("registry stream refused", extra={"from": context.peer(), "reason": refused.message})
-        await context.write(Directive(refused=Error(code=refused.code, message=refused.message)))
+        log.warning("registry stream refused", extra={"from": directives.peer, "reason": refused.message})
+        await directives.write(Directive(refused=Error(code=refused.code, message=refused.message)))
 
 
 class _Reports:

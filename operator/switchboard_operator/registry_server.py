@@ -4,7 +4,7 @@ gateway, the calls that it has for each AgentNode."""
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +31,8 @@ MAX_STREAMS: Final = 20000
 # Reports are small: a hello with every agent of a node is below this
 MAX_REPORT_BYTES: Final = 1 << 20
 FIRST_REPORT_S: Final = 10.0
+# Who does not read for so long is cut off in the middle of a directive
+LAST_WRITE_S: Final = 5.0
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_REPORT_BYTES),
@@ -97,11 +99,41 @@ class Board:
                 del self._readers[pool]
 
 
+class Directives:
+    """What is said on a stream, by several tasks in turn.
+
+    grpc.aio cannot finish a call while a write is under way, nor begin another one: it fails, and the stream stays open
+    with nobody at this end. So whoever writes is ended between two writes.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context, self._turn = context, asyncio.Lock()
+
+    @property
+    def peer(self) -> str:
+        """Who listens, as grpc says it."""
+        return str(self._context.peer())
+
+    async def write(self, directive: Directive) -> None:
+        """Say it; what grpc.aio raises is raised."""
+        async with self._turn:
+            await self._context.write(directive)
+
+    async def end(self, writer: "asyncio.Task[None]") -> None:
+        """End a task that writes here, once no write is under way."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WRITE_S), self._turn:
+                writer.cancel()
+        writer.cancel()
+        with contextlib.suppress(asyncio.CancelledError, grpc.aio.UsageError, grpc.aio.BaseError):
+            await writer
+
+
 @dataclass(frozen=True, slots=True)
 class Answering:
     """Who answers the two methods."""
 
-    connect: Callable[[AsyncIterator[Report], Any], Awaitable[None]]
+    connect: Callable[[AsyncIterator[Report], Directives], Coroutine[Any, Any, None]]
     query: Callable[[InstanceQuery, Any], Awaitable[InstanceList]]
 
 
@@ -114,9 +146,7 @@ class RegistryService:
         self._demands, self._on_held = demands, on_held
         self._held_told: set[Pool] = set()
 
-    async def connect(
-        self, reports: AsyncIterator[Report], context: "grpc.aio.ServicerContext[Report, Directive]"
-    ) -> None:
+    async def connect(self, reports: AsyncIterator[Report], directives: Directives) -> None:
         """Take an instance's reports until it goes; tell it every change of its assignments."""
         try:
             async with asyncio.timeout(FIRST_REPORT_S):
@@ -124,25 +154,23 @@ class RegistryService:
         except (StopAsyncIteration, TimeoutError):
             return
         if problem := _fault_of(first.hello if first.HasField("hello") else None):
-            await context.write(Directive(refused=Error(code=VALIDATION_FAILED, message=problem)))
+            await directives.write(Directive(refused=Error(code=VALIDATION_FAILED, message=problem)))
             return
         if first.hello.gateway:
-            await self._serve_gateway(reports, context)
+            await self._serve_gateway(reports, directives)
             return
         pool = (first.hello.namespace, first.hello.node)
         self._registry.put(introduce(first.hello, _now()))
         with metrics.STREAMS.track_inprogress(), self._board.reader(pool) as news:
-            teller = asyncio.create_task(self._tell(pool, news, context))
+            teller = asyncio.create_task(self._tell(pool, news, directives))
             try:
                 await self._hear(first.hello.pod_uid, reports)
             finally:
-                teller.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.aio.UsageError, grpc.aio.BaseError):
-                    await teller
+                await directives.end(teller)
 
-    async def _serve_gateway(self, reports: AsyncIterator[Report], context: Context) -> None:
+    async def _serve_gateway(self, reports: AsyncIterator[Report], directives: Directives) -> None:
         registered = Registered(operator=self._identity, heartbeat_interval_ms=DEFAULT_INTERVAL_MS)
-        await context.write(Directive(registered=registered))
+        await directives.write(Directive(registered=registered))
         voice = self._demands.join(_now())
         try:
             with metrics.GATEWAYS.track_inprogress():
@@ -170,10 +198,11 @@ class RegistryService:
             if report.HasField("heartbeat"):
                 metrics.HEARTBEATS.inc()
                 record = self._registry.get(pod_uid)
-                if record is not None:
-                    self._registry.put(fold(record, report.heartbeat, _now()))
+                if record is None:  # forgotten while it was silent: its sidecar comes back and says everything anew
+                    return
+                self._registry.put(fold(record, report.heartbeat, _now()))
 
-    async def _tell(self, pool: Pool, news: asyncio.Event, context: Context) -> None:
+    async def _tell(self, pool: Pool, news: asyncio.Event, directives: Directives) -> None:
         interval, generation = 0, -1
         while True:
             await news.wait()
@@ -181,11 +210,11 @@ class RegistryService:
             if (wanted := self._board.interval_ms(pool)) != interval:
                 interval = wanted
                 registered = Registered(operator=self._identity, heartbeat_interval_ms=interval)
-                await context.write(Directive(registered=registered))
+                await directives.write(Directive(registered=registered))
             assignments = self._board.read(pool)
             if assignments is not None and assignments.generation != generation:
                 generation = assignments.generation
-                await context.write(Directive(assignments=assignments))
+                await directives.write(Directive(assignments=assignments))
 
 
 @contextlib.asynccontextmanager
@@ -195,10 +224,12 @@ async def serve_registry(
     """Serve while the context is open; yields the port bound. credentials: of TLS; None: plain text."""
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_STREAMS)
     name, _, method = REGISTRY_METHOD.removeprefix("/").partition("/")
+
+    async def connect(reports: AsyncIterator[Report], context: Context) -> None:
+        await answering.connect(reports, Directives(context))
+
     methods = {
-        method: grpc.stream_stream_rpc_method_handler(
-            answering.connect, Report.FromString, Directive.SerializeToString
-        ),
+        method: grpc.stream_stream_rpc_method_handler(connect, Report.FromString, Directive.SerializeToString),
         REGISTRY_QUERY_METHOD.rpartition("/")[2]: grpc.unary_unary_rpc_method_handler(
             answering.query, InstanceQuery.FromString, InstanceList.SerializeToString
         ),

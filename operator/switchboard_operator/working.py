@@ -114,8 +114,7 @@ class Working:
                     self._queue.add_gently((names.AGENT_NODE, *pool))
             self._count_instances(now)
             if grace and not self._registry.in_grace(now):
-                grace = False
-                await self.add_all()
+                grace = not await self.add_all()
             if now - forgot > FORGET_S:
                 forgot = now
                 with contextlib.suppress(Later):
@@ -134,11 +133,15 @@ class Working:
             await asyncio.sleep(RESYNC_S * self._rng.uniform(0.8, 1.2))
             await self.add_all()
 
-    async def add_all(self) -> None:
-        """Have every AgentNode and Agent looked at."""
-        with contextlib.suppress(Later):
-            for key in await self._watches.look(_all_keys):
-                self._queue.add(key)
+    async def add_all(self) -> bool:
+        """Have every AgentNode and Agent looked at; whether they could be named: not while the watches begin."""
+        try:
+            keys = await self._watches.look(_all_keys)
+        except Later:
+            return False
+        for key in keys:
+            self._queue.add(key)
+        return True
 
     def _count_instances(self, now: float) -> None:
         counts = dict.fromkeys(("Starting", "Up", "Degraded", "Draining", "Down"), 0)

@@ -1,5 +1,6 @@
 """The Registry's port with TLS and tokens: real sidecars and a gateway's questions, on loopback."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -125,6 +126,17 @@ async def test_a_stream_ends_when_its_pod_leaves_the_slices(
         port.list_pods(pod_slice("readers", OTHER))
         await until(lambda: any("is in no EndpointSlice" in str(getattr(r, "why", "")) for r in caplog.records))
         await until(lambda: sidecar.registry.live == 0)
+
+
+async def test_a_sidecar_that_was_forgotten_while_it_was_silent_introduces_itself_again(
+    port: Port, tmp_path: Path
+) -> None:
+    async with running_sidecar(tmp_path / "a", GOOD, port.ca.bundle, registries=(port.address,)):
+        await until(lambda: port.registered == {"writers-1"})
+        in_an_hour = asyncio.get_running_loop().time() + 3600
+        assert port.registry.forget(in_an_hour, living=()) == [POD[1]]
+        assert port.registered == set()
+        await until(lambda: port.registered == {"writers-1"})
 
 
 async def test_a_new_ca_serves_new_streams_and_breaks_no_old_one(port: Port, tmp_path: Path) -> None:
