@@ -31,6 +31,8 @@ from bench.warm_agents import POOL, measure, warm_pool
 from switchboard_kube import AGENTS, DEPLOYMENTS, NAMESPACES, Kube, connect
 from switchboard_operator.pacing import LONGEST_BEGINNING_S
 
+# By then the operator has written what it held back of a fleet that is there; how busy instances are goes on to change
+HELD_BACK_S: Final = LONGEST_BEGINNING_S + 5.0
 PLAIN: Final = "plain"
 OURS: Final = "ours"
 
@@ -76,7 +78,7 @@ async def apply_ours(plane: Plane, kube: Kube, fleet: Fleet, runs: Operator, spo
         at_ready = {"plane_cpu_s": _cpu_s(plane) - used, "operator_ready_cpu_s": runs.usage().cpu_s - usage.cpu_s}
         await await_count(agents, fleet.agents, at_least=fleet.pods_per_node)
         everywhere = time.monotonic() - began
-    await _settle(runs)
+    await asyncio.sleep(HELD_BACK_S)
     return {
         "agents": fleet.agents,
         "pods": fleet.pods,
@@ -114,19 +116,6 @@ def _spent(runs: Operator, before: dict[tuple[str, ...], float], cpu_s: float, a
         "operator_rss_mib": usage.rss_mib,
         "operator_peak_mib": usage.peak_mib,
     }
-
-
-async def _settle(runs: Operator) -> None:
-    """Until the operator writes no more than its lease, and has not held anything back either."""
-    while True:
-        before = _writes(runs)
-        await asyncio.sleep(LONGEST_BEGINNING_S + 5)
-        if _writes(runs) == before:
-            return
-
-
-def _writes(runs: Operator) -> float:
-    return sum(value for key, value in runs.counters().items() if key[0].endswith("api_writes_total"))
 
 
 async def steady(runs: Operator, spoken: Spoken, seconds: float) -> Figures:
