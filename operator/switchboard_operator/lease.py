@@ -88,7 +88,8 @@ class Elector:
         except Conflict:
             won = False
         except (ApiError, TimeoutError) as error:
-            log.warning("the lease cannot be read or renewed: %s", error)
+            reason = str(error) or f"no answer within {RENEW_DEADLINE_S / 2:g} s"
+            log.warning("the lease cannot be read or renewed: %s", reason)
             # Until the deadline the Lease is still ours: nobody else takes it before it has run out
             won = self._leads and started - self._renewed < RENEW_DEADLINE_S
             self._tell(won)

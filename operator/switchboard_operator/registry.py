@@ -3,6 +3,7 @@
 All times are of the receiver's monotonic clock, so clocks of other machines do not matter.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +18,8 @@ ACTIVITY_HOLDS_S: Final = 30.0
 RECENT_S: Final = 600.0
 # How long a Down instance is shown while its pod is still there
 DOWN_SHOWN_S: Final = 60.0
+# Whether that is so is judged at most so often: every silent instance asks, and the answer takes a look at all
+DOUBT_HOLDS_S: Final = 0.5
 # With fewer instances than this, half of them lost is no sign that the fault is on this side
 BRAKE_FROM: Final = 3
 
@@ -169,6 +172,7 @@ class Registry:
     _records: dict[str, Record] = field(default_factory=dict)
     _pools: dict[Pool, set[str]] = field(default_factory=dict)
     _patience: dict[Pool, Patience] = field(default_factory=dict)
+    _doubt: tuple[float, bool] = (-math.inf, False)  # when it was judged, and how
 
     def put(self, record: Record) -> None:
         """Keep the newest record of an instance."""
@@ -208,6 +212,13 @@ class Registry:
 
     def is_doubtful(self, now: float) -> bool:
         """More than half of all instances fell silent: more likely this process is cut off than all of them."""
+        judged, doubtful = self._doubt
+        if not judged <= now < judged + DOUBT_HOLDS_S:
+            doubtful = self._are_most_late(now)
+            self._doubt = now, doubtful
+        return doubtful
+
+    def _are_most_late(self, now: float) -> bool:
         recent = [record for record in self._records.values() if now - record.heard < RECENT_S]
         late = sum(now - record.heard > self.patience(record.pool).degraded_s for record in recent)
         return len(recent) >= BRAKE_FROM and late * 2 > len(recent)

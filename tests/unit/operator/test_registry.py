@@ -16,7 +16,17 @@ from switchboard_operator.instances import (
     tell_instances,
 )
 from switchboard_operator.objects import Pod
-from switchboard_operator.registry import HostedState, Patience, Record, Registry, fold, introduce, state_of
+from switchboard_operator.registry import (
+    DOUBT_HOLDS_S,
+    HostedState,
+    Patience,
+    Pool,
+    Record,
+    Registry,
+    fold,
+    introduce,
+    state_of,
+)
 from switchboard_wire.internal_v1.registry_pb2 import Heartbeat
 from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hello, Hosted, HostedAgent, Load
 
@@ -113,6 +123,33 @@ def test_a_doubtful_silence_leaves_the_states_as_they_were() -> None:
     before = {"instances": [told(name)["instances"][0] for name in names]}
     instances = observe_instances([make_pod(name) for name in names], {}, before, registry, 60.0)
     assert {instance.state for instance in instances} == {"Up"}
+
+
+class CountingRegistry(Registry):
+    """Counts how often an instance is looked at."""
+
+    looks = 0
+
+    def patience(self, pool: Pool) -> Patience:
+        self.looks += 1
+        return super().patience(pool)
+
+
+def test_a_look_at_silent_instances_looks_at_all_others_once_and_not_once_for_each() -> None:
+    registry, silent = CountingRegistry(started=-1000.0), 50
+    for number in range(1000):
+        registry.put(make_record(f"w{number}", heard=0.0))
+    observe_instances([make_pod(f"w{number}") for number in range(silent)], {}, {}, registry, 60.0)
+    assert registry.looks <= 1000 + 3 * silent
+
+
+def test_a_doubt_is_judged_anew_when_it_is_old() -> None:
+    registry = make_registry(*(make_record(f"w{number}", heard=0.0) for number in range(4)))
+    assert registry.is_doubtful(60.0)
+    for number in range(4):
+        registry.put(make_record(f"w{number}", heard=60.0))
+    assert registry.is_doubtful(60.0 + DOUBT_HOLDS_S / 2)
+    assert not registry.is_doubtful(60.0 + DOUBT_HOLDS_S)
 
 
 def test_the_unhealthy_and_the_newest_come_first_and_the_list_is_bounded() -> None:
