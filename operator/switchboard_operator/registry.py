@@ -20,6 +20,8 @@ RECENT_S: Final = 600.0
 DOWN_SHOWN_S: Final = 60.0
 # Whether that is so is judged at most so often: every silent instance asks, and the answer takes a look at all
 DOUBT_HOLDS_S: Final = 0.5
+# … and once it was so, who is still silent has the time in which sidecars come back
+DOUBT_LINGERS_S: Final = 6.0
 # With fewer instances than this, half of them lost is no sign that the fault is on this side
 BRAKE_FROM: Final = 3
 
@@ -172,7 +174,8 @@ class Registry:
     _records: dict[str, Record] = field(default_factory=dict)
     _pools: dict[Pool, set[str]] = field(default_factory=dict)
     _patience: dict[Pool, Patience] = field(default_factory=dict)
-    _doubt: tuple[float, bool] = (-math.inf, False)  # when it was judged, and how
+    _judged: float = -math.inf
+    _doubted: float = -math.inf  # when it was last judged that most are silent
 
     def put(self, record: Record) -> None:
         """Keep the newest record of an instance."""
@@ -211,12 +214,12 @@ class Registry:
         return now - self.started < self.grace_s
 
     def is_doubtful(self, now: float) -> bool:
-        """More than half of all instances fell silent: more likely this process is cut off than all of them."""
-        judged, doubtful = self._doubt
-        if not judged <= now < judged + DOUBT_HOLDS_S:
-            doubtful = self._are_most_late(now)
-            self._doubt = now, doubtful
-        return doubtful
+        """More than half of all instances are silent, or just were: rather this process is cut off than all of them."""
+        if not self._judged <= now < self._judged + DOUBT_HOLDS_S:
+            self._judged = now
+            if self._are_most_late(now):
+                self._doubted = now
+        return now - self._doubted < DOUBT_LINGERS_S
 
     def _are_most_late(self, now: float) -> bool:
         recent = [record for record in self._records.values() if now - record.heard < RECENT_S]

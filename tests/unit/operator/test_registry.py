@@ -18,6 +18,7 @@ from switchboard_operator.instances import (
 from switchboard_operator.objects import Pod
 from switchboard_operator.registry import (
     DOUBT_HOLDS_S,
+    DOUBT_LINGERS_S,
     HostedState,
     Patience,
     Pool,
@@ -143,13 +144,18 @@ def test_a_look_at_silent_instances_looks_at_all_others_once_and_not_once_for_ea
     assert registry.looks <= 1000 + 3 * silent
 
 
-def test_a_doubt_is_judged_anew_when_it_is_old() -> None:
-    registry = make_registry(*(make_record(f"w{number}", heard=0.0) for number in range(4)))
+def test_who_is_still_silent_when_most_are_heard_again_has_time_to_come_back() -> None:
+    names = [f"w{number}" for number in range(4)]
+    registry = make_registry(*(make_record(name, heard=0.0) for name in names))
     assert registry.is_doubtful(60.0)
-    for number in range(4):
-        registry.put(make_record(f"w{number}", heard=60.0))
-    assert registry.is_doubtful(60.0 + DOUBT_HOLDS_S / 2)
-    assert not registry.is_doubtful(60.0 + DOUBT_HOLDS_S)
+    for name in names[1:]:
+        registry.put(make_record(name, heard=60.0))
+
+    def state_of_the_silent(now: float) -> str:
+        return observe_instances([make_pod("w0")], {}, told("w0"), registry, now)[0].state
+
+    assert state_of_the_silent(60.0 + DOUBT_HOLDS_S) == "Up"
+    assert state_of_the_silent(60.0 + DOUBT_LINGERS_S) == "Down"
 
 
 def test_the_unhealthy_and_the_newest_come_first_and_the_list_is_bounded() -> None:
