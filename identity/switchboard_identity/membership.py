@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from switchboard_identity.identities import Member
@@ -19,20 +20,28 @@ Key = tuple[str, str]
 
 def members_of(slices: Iterable[Json], home: str) -> dict[str, Member]:
     """By UID, every pod in slices of AgentNodes' Services and of the gateway's in namespace `home`."""
+    return merge_members(_members_in(slice_, home) for slice_ in slices)
+
+
+def merge_members(slices: Iterable[Mapping[str, Member]]) -> dict[str, Member]:
+    """By UID, every pod of these slices; one that is in two has the addresses of both, of IPv4 and of IPv6."""
     found: dict[str, Member] = {}
-    for slice_ in slices:
-        metadata = slice_["metadata"]
-        labels, namespace = metadata.get("labels") or {}, metadata.get("namespace", "")
-        service, node = labels.get(SERVICE_LABEL), labels.get(NODE_LABEL, "")
-        is_ours = bool(node) and service == node  # the Service of an AgentNode has its name
-        is_gateways = not node and service == LINKS_SERVICE and namespace == home
-        if labels.get(MANAGED_BY_LABEL) != CONTROLLER or not (is_ours or is_gateways):
-            continue
-        for uid, name, addresses in _pods(slice_):
+    for members in slices:
+        for uid, member in members.items():
             known = found.get(uid)
-            both = addresses | (known.addresses if known is not None else frozenset())  # of IPv4 and of IPv6
-            found[uid] = Member(namespace, node, name, uid, both)
+            found[uid] = member if known is None else replace(member, addresses=member.addresses | known.addresses)
     return found
+
+
+def _members_in(slice_: Json, home: str) -> dict[str, Member]:
+    metadata = slice_["metadata"]
+    labels, namespace = metadata.get("labels") or {}, metadata.get("namespace", "")
+    service, node = labels.get(SERVICE_LABEL), labels.get(NODE_LABEL, "")
+    is_ours = bool(node) and service == node  # the Service of an AgentNode has its name
+    is_gateways = not node and service == LINKS_SERVICE and namespace == home
+    if labels.get(MANAGED_BY_LABEL) != CONTROLLER or not (is_ours or is_gateways):
+        return {}
+    return {uid: Member(namespace, node, name, uid, addresses) for uid, name, addresses in _pods(slice_)}
 
 
 def _pods(slice_: Mapping[str, Any]) -> Iterable[tuple[str, str, frozenset[str]]]:
@@ -97,7 +106,7 @@ class Membership:
 
 async def follow_members(kube: Kube, membership: Membership, namespaces: tuple[str, ...], home: str) -> None:
     """Keep the membership by watches of its own, for ever. namespaces: empty for all."""
-    slices: dict[Key, Json] = {}
+    slices: dict[Key, dict[str, Member]] = {}  # read once, for thousands of pods may be in the others
     unsynced = {(namespace, NODE_LABEL) for namespace in namespaces or ("",)} | {
         (home, f"{SERVICE_LABEL}={LINKS_SERVICE}")
     }
@@ -107,18 +116,15 @@ async def follow_members(kube: Kube, membership: Membership, namespaces: tuple[s
             if event.type is EventType.SYNCED:
                 unsynced.discard((namespace, labels))
             else:
-                _take(slices, event.type, event.object)
+                metadata = event.object["metadata"]
+                key = (metadata.get("namespace", ""), metadata["name"])
+                if event.type is EventType.APPLIED:
+                    slices[key] = _members_in(event.object, home)
+                else:
+                    slices.pop(key, None)
             if not unsynced:
-                membership.update(members_of(slices.values(), home))
+                membership.update(merge_members(slices.values()))
 
     async with asyncio.TaskGroup() as group:
         for namespace, labels in list(unsynced):
             group.create_task(watch(namespace, labels))
-
-
-def _take(slices: dict[Key, Json], type_: EventType, slice_: Json) -> None:
-    key = (slice_["metadata"].get("namespace", ""), slice_["metadata"]["name"])
-    if type_ is EventType.APPLIED:
-        slices[key] = slice_
-    else:
-        slices.pop(key, None)

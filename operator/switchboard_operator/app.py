@@ -167,8 +167,9 @@ class Operator:
             self._board.publish(pool, meta.owner_uid, assignments)
 
     def _wanted(self, pool: Pool) -> None:
-        """Calls wait for an AgentNode: if it sleeps, this wakes it."""
-        self._queue.add((names.AGENT_NODE, *pool))
+        """Calls wait for an AgentNode: if it sleeps, this wakes it. When instances are lost many wait, often told."""
+        if self._demands.is_watched(pool):
+            self._queue.add((names.AGENT_NODE, *pool))
 
     def _known(self, node: Resource, gone: bool) -> None:
         pool, beat = (node.meta.namespace, node.meta.name), node.spec.get("heartbeat") or {}

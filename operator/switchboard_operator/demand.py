@@ -68,6 +68,10 @@ class Demands:
         """The AgentNode may sleep: from now on note when it has work."""
         self._worked.setdefault(pool, now)
 
+    def is_watched(self, pool: Pool) -> bool:
+        """Whether the AgentNode may sleep."""
+        return pool in self._worked
+
     def forget(self, pool: Pool) -> None:
         """The AgentNode is gone, or never sleeps."""
         self._worked.pop(pool, None)

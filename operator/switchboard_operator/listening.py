@@ -147,9 +147,11 @@ class Pokes:
             self._add_gently(names.AGENT_NODE, meta.namespace, node)
         for pool in indexes.nodes_in.get(meta.namespace, ()):
             if pool.spec.get("registration") == "Dynamic":  # its code may not register this type, or may again
-                self._add(names.AGENT_NODE, meta.namespace, pool.meta.name)
+                self._add_gently(names.AGENT_NODE, meta.namespace, pool.meta.name)
         # Who had lost against this one may win now, on its own AgentNodes
         for claim in indexes.claims.get((meta.namespace, type_of(agent)), ()):
+            if claim.name == meta.name:
+                continue
             self._add(names.AGENT, meta.namespace, claim.name)
             for rival in indexes.agents.get((meta.namespace, claim.name), ()):
                 for node_of_rival in nodes_of(indexes, rival):

@@ -35,8 +35,8 @@ class QueryService:
 
     async def _fresh(self) -> Catalog:
         async with self._building:
-            now = asyncio.get_running_loop().time()
-            if now - self._built > FRESH_S:
+            loop = asyncio.get_running_loop()
+            if (now := loop.time()) - self._built > FRESH_S:
                 self._catalog = build_catalog(await self._watches.look(read_world), self._registry, now)
-                self._built = now
+                self._built = loop.time()  # or who waited for this would build the next
             return self._catalog

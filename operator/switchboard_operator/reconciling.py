@@ -78,7 +78,8 @@ class Reconciler:
     _shrinking: dict[Key, float] = field(default_factory=dict)
 
     async def reconcile(self, key: Key) -> float | None:
-        """Look at one object; returns in how many seconds to look again, if that is known."""
+        """Look at one object; returns in how many seconds to look again, if that is known. Raises NotLeading."""
+        self.writer.check()  # or all would be looked at for nothing while the Lease is late
         kind, namespace, name = key
         if kind == names.AGENT_NODE:
             return await self._node(key, namespace, name)

@@ -236,7 +236,9 @@ class Registry:
             yield uid, record.pool, (state, shown, record.activity, record.agents, record.version)
 
     def forget(self, now: float, living: Iterable[str]) -> list[str]:
-        """Drop what is no pod any more and has fallen silent; the UIDs dropped."""
+        """Drop what is no pod any more and has fallen silent; the UIDs dropped: none while most are silent."""
+        if self.is_doubtful(now):
+            return []
         alive = set(living)
         gone = [
             uid

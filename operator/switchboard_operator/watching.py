@@ -20,6 +20,7 @@ from switchboard_operator.forgetting import NoEssence, NoProgress
 from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
 from switchboard_operator.objects import Pod, Resource, read_meta, read_pod, read_resource, read_zones
 from switchboard_operator.snapshot import Indexes
+from switchboard_operator.toggling import calm_toggles
 from switchboard_runtime.process import loop_factory
 from switchboard_wire import names
 
@@ -162,6 +163,7 @@ class Watches:
                     await end.wait()
 
     async def _watch_once(self, end: asyncio.Event) -> None:
+        calm_toggles()
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         await kopf.operator(
             registry=self._registry(),
@@ -183,8 +185,8 @@ class Watches:
         settings.networking.error_backoffs = Backoffs(self._rng)
         settings.networking.enforce_retry_after = True
         settings.networking.trust_env = False
-        # A worker keeps its place while it idles: with the default of 5 s, a hundred workers see 20 objects a second
-        settings.queueing.worker_limit = 500
+        # No limit: at the start workers wait for each other. They end soon, for each takes memory while it idles
+        settings.queueing.worker_limit = None
         settings.queueing.idle_timeout = 0.05
         settings.posting.enabled = False
         # Without handlers of changes nothing reads these, yet every event would be copied twice for them

@@ -55,6 +55,10 @@ class Writer:
         self._under_way: Counter[ObjectName] = Counter()
         self._failpoint = os.environ.get(ENV_FAILPOINT, "")
 
+    def check(self) -> None:
+        """Raise NotLeading when nothing may be written now."""
+        self._check_lease()
+
     async def apply(self, manifest: Mapping[str, Any]) -> Json:
         """Server-side apply; raises NotLeading and ApiError."""
         kind, metadata = manifest["kind"], manifest["metadata"]

@@ -71,6 +71,21 @@ async def test_an_operator_killed_in_mid_reconcile_converges_when_it_is_back(
     report.add_times(f"operator killed after its write of a {kind}, started again", converged_s=converged_s)
 
 
+async def test_an_operator_that_starts_beside_a_thousand_agents_learns_of_all_of_them(
+    kube: Kube, namespace: str, start_operator: StartOperator
+) -> None:
+    agents = [agent(namespace, f"agent-{n:04}", nodeRef={"name": "writers"}) for n in range(1000)]
+    for first in range(0, len(agents), 50):
+        await asyncio.gather(*(kube.create(AGENTS, manifest) for manifest in agents[first : first + 50]))
+    await kube.create(AGENT_NODES, agent_node(namespace))
+    start_operator()
+    await eventually(
+        lambda: kube.get(AGENT_NODES, "writers", namespace),
+        lambda held: (held.get("status") or {}).get("agents") == len(agents),
+        "all Agents in the AgentNode's status",
+    )
+
+
 async def count(kube: Kube, resource: Resource, namespace: str) -> int:
     return len((await kube.list(resource, Selector(namespace))).items)
 

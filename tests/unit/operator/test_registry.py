@@ -230,8 +230,11 @@ def test_zones_come_from_endpoints_before_labels() -> None:
 def test_what_is_no_pod_any_more_is_forgotten_once_it_is_silent() -> None:
     registry = make_registry(make_record("kept", heard=0.0), make_record("gone", heard=0.0))
     registry.put(make_record("leaving", heard=99.0))
-    assert registry.forget(100.0, ["uid-kept"]) == ["uid-gone"]
-    assert set(registry.of(("ns", "writers"))) == {"uid-kept", "uid-leaving"}
+    assert registry.forget(100.0, ["uid-kept"]) == []  # with most silent, nothing is known for certain
+    registry.put(make_record("leaving", heard=109.0))
+    registry.put(make_record("another", heard=109.0))
+    assert registry.forget(110.0, ["uid-kept"]) == ["uid-gone"]
+    assert set(registry.of(("ns", "writers"))) == {"uid-kept", "uid-leaving", "uid-another"}
 
 
 def test_signatures_change_with_what_status_would_tell_and_not_with_each_heartbeat() -> None:
