@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 # Until the CA is made; tried again at this pace
 CERTIFICATE_S: Final = 0.2
 # What the API server refuses now it mostly refuses for a while, and each try is a warning
-TRUST_RETRY_S = 2.0
+RETRY_S: Final = 2.0
 
 
 class Operator:
@@ -207,11 +207,15 @@ class Operator:
                 self._is_trust_fresh = self._trust.bundle is not None
             except (ApiError, ValueError, OSError) as error:
                 log.warning("certificates cannot be read or written: %s", error)
-                pause_s = TRUST_RETRY_S
+                pause_s = RETRY_S
             if not self._is_trust_fresh:
                 await asyncio.sleep(pause_s)
         self._open_or_close()
-        await self._working.add_all()
+        # The watches may be busy just now; what no event tells of would wait for the next resync
+        while self._elector.leads:
+            if await self._working.add_all():
+                return
+            await asyncio.sleep(RETRY_S)
 
     def _trust_changed(self) -> None:
         self._pokes.spawn(self._working.add_all())
