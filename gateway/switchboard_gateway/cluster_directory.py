@@ -15,7 +15,8 @@ from switchboard.resources import Agent, explain_faults
 from switchboard_gateway.binding import claim_of, placement_of, winners
 from switchboard_gateway.core import Core
 from switchboard_gateway.instances import DEFAULT_WEIGHT
-from switchboard_identity.membership import SERVICE_LABEL, Membership, members_of
+from switchboard_gateway.readings import Key, Readings
+from switchboard_identity.membership import SERVICE_LABEL, Membership, members_in, merge_members
 from switchboard_kube import AGENT_NODES, AGENTS, ENDPOINT_SLICES, Event, EventType, Json, Kube, Resource, Selector
 from switchboard_routing.binding import Claim
 from switchboard_routing.policy import (
@@ -34,8 +35,8 @@ log = logging.getLogger("switchboard.gateway.directory")
 
 # Events of one moment become one rebuild
 SETTLE_S = 0.02
-
-Key = tuple[str, str]  # namespace, name
+# … and where there are so many objects that a rebuild takes long, calls have so many times as long in between
+REST = 5
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Declared:
     nodes: dict[Key, Json] = field(default_factory=dict)
     slices: dict[Key, Json] = field(default_factory=dict)
     gateways: dict[Key, Json] = field(default_factory=dict)
+    _claimed: Readings[tuple[Agent, Claim] | None] = field(default_factory=lambda: Readings(_claimed, "generation"))
 
     def policies(self) -> list[AgentPolicy]:
         """Every Agent that is valid and has its type for itself."""
@@ -53,10 +55,9 @@ class Declared:
         for (namespace, name), node in self.nodes.items():
             labels[namespace][name] = node["metadata"].get("labels") or {}
         by_namespace: dict[str, list[tuple[Agent, Claim]]] = defaultdict(list)
-        for (namespace, _), manifest in self.agents.items():
-            agent = _parse(manifest)
-            if agent is not None:
-                by_namespace[namespace].append((agent, claim_of(agent, manifest["metadata"])))
+        for (namespace, _), claimed in self._claimed.of(self.agents).items():
+            if claimed is not None:
+                by_namespace[namespace].append(claimed)
         return [
             _policy(agent, namespace, placement_of(agent).nodes(labels[namespace]))
             for namespace, agents in by_namespace.items()
@@ -99,9 +100,10 @@ def _endpoints(slices: Iterable[Json]) -> Iterable[tuple[str, Json]]:
                 yield uid, endpoint
 
 
-def _parse(manifest: Json) -> Agent | None:
+def _claimed(manifest: Json) -> tuple[Agent, Claim] | None:
     try:
-        return Agent.from_wire(manifest, prune=True)
+        agent = Agent.from_wire(manifest, prune=True)
+        return agent, claim_of(agent, manifest["metadata"])
     except ValidationError as error:  # stored under another version's rules: the operator says so in its status
         name = manifest["metadata"].get("name")
         log.warning("an Agent is not valid", extra={"agent": name, "faults": explain_faults(error)})
@@ -158,6 +160,7 @@ class ClusterDirectory:
         self._own_uid = own_uid
         self._home = home
         self.membership = Membership()
+        self._members = Readings(lambda slice_: members_in(slice_, home or ""), "resourceVersion")
         self._synced = {(kind, scope): False for kind in (AGENTS, AGENT_NODES, ENDPOINT_SLICES) for scope in scopes}
 
     @property
@@ -206,16 +209,18 @@ class ClusterDirectory:
 
     async def _publish(self) -> None:
         last: list[AgentPolicy] | None = None
+        now, taken_s = asyncio.get_running_loop().time, 0.0
         while True:
             await self._changed.wait()
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(max(SETTLE_S, REST * taken_s))
+            began = now()
             self._changed.clear()
             if not self.is_synced:
                 continue
             zone = self._declared.zone_of_gateway(self._own_uid) if self._own_uid else None
             self._core.set_zones(self._declared.pods(), zone)
-            slices = (*self._declared.slices.values(), *self._declared.gateways.values())
-            self.membership.update(members_of(slices, self._home or ""))
+            slices = self._members.of({**self._declared.slices, **self._declared.gateways})
+            self.membership.update(merge_members(slices.values()))
             self._core.set_node_weights(self._declared.weights())
             self._core.set_dynamic_nodes(self._declared.dynamic_nodes())
             self._core.cold_starts.sleepers = self._declared.sleepers()
@@ -225,6 +230,7 @@ class ClusterDirectory:
                 last = policies
                 self._core.set_directory(policies)
                 log.info("directory changed", extra={"agents": len(policies)})
+            taken_s = now() - began
 
     def _reset_circuits(self) -> None:
         """Close the circuits of Agents whose annotation has another value than before; the first seen says nothing."""

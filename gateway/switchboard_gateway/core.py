@@ -173,6 +173,8 @@ class Core:
 
     def set_zones(self, zones: Mapping[str, str], own: str | None = None) -> None:
         """Take pod UID → zone, and this gateway's own; instances not in it keep the zone that they announced."""
+        if zones == self._zones and own in (None, self.table.zone):
+            return
         for instance in self.table.instances.values():
             instance.zone = zones.get(instance.pod_uid) or instance.zone
         self._zones = zones

@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 def members_of(slices: Iterable[Json], home: str) -> dict[str, Member]:
     """By UID, every pod in slices of AgentNodes' Services and of the gateway's in namespace `home`."""
-    return merge_members(_members_in(slice_, home) for slice_ in slices)
+    return merge_members(members_in(slice_, home) for slice_ in slices)
 
 
 def merge_members(slices: Iterable[Mapping[str, Member]]) -> dict[str, Member]:
@@ -33,7 +33,8 @@ def merge_members(slices: Iterable[Mapping[str, Member]]) -> dict[str, Member]:
     return found
 
 
-def _members_in(slice_: Json, home: str) -> dict[str, Member]:
+def members_in(slice_: Json, home: str) -> dict[str, Member]:
+    """By UID, the pods of one slice; none when it is of another Service, or a user's own."""
     metadata = slice_["metadata"]
     labels, namespace = metadata.get("labels") or {}, metadata.get("namespace", "")
     service, node = labels.get(SERVICE_LABEL), labels.get(NODE_LABEL, "")
@@ -119,7 +120,7 @@ async def follow_members(kube: Kube, membership: Membership, namespaces: tuple[s
                 metadata = event.object["metadata"]
                 key = (metadata.get("namespace", ""), metadata["name"])
                 if event.type is EventType.APPLIED:
-                    slices[key] = _members_in(event.object, home)
+                    slices[key] = members_in(event.object, home)
                 else:
                     slices.pop(key, None)
             if not unsynced:
