@@ -124,7 +124,8 @@ class Core:
 
     def add_instance(self, instance: Instance) -> None:
         """Take an instance that said HELLO; one link per pod, so an older one of the same pod no longer counts."""
-        for other in [o for o in self.table.instances.values() if o.pod_uid == instance.pod_uid and o.pod_uid]:
+        former = [o for o in self.table.instances.values() if o.pod_uid == instance.pod_uid and o.pod_uid]
+        for other in former:
             del self.table.instances[id(other.peer)]
         instance.zone = self._zones.get(instance.pod_uid) or instance.zone
         instance.base_weight = self._weights.get((instance.namespace, instance.node), DEFAULT_WEIGHT)
@@ -133,12 +134,12 @@ class Core:
         instance.adjust(instance.joined)
         self.table.instances[id(instance.peer)] = instance
         self._count_links()
-        self.instances_changed()
+        self.instances_changed(*former, instance)
 
     def remove_instance(self, instance: Instance) -> None:
         if self.table.instances.pop(id(instance.peer), None) is not None:
             self._count_links()
-            self.instances_changed()
+            self.instances_changed(instance)
 
     def _count_links(self) -> None:
         self.metrics.links.set((), sum(not instance.is_attached for instance in self.table.instances.values()))
@@ -152,10 +153,13 @@ class Core:
         ]
         return sum(known) / len(known) if known else 0.0
 
-    def instances_changed(self) -> None:
-        """An instance came, went, drains, or hosts other agents: held calls may go on."""
+    def instances_changed(self, *changed: Instance) -> None:
+        """Instances came, went, drain or host other agents: held calls may go on. With none named it may be all."""
         if self._announced or self._registered.update(self.table.instances.values(), self._dynamic, self.now()):
             self._rebuild()
+        elif changed:
+            for instance in changed:
+                self.table.place(instance)
         else:
             self.table.refresh()
         self.release()

@@ -112,6 +112,7 @@ class Table:
         self.by_type: dict[tuple[str, str], list[Route]] = {}
         self.by_capability: dict[tuple[str, str], list[Route]] = {}
         self.instances: dict[int, Instance] = {}  # by id(peer)
+        self._placed: dict[int, frozenset[str]] = {}  # by id(instance), the agents in whose routes it may be
 
     def rebuild(self, directory: Directory) -> None:
         """Take a new directory; routes that stay keep their balancer's state."""
@@ -130,13 +131,32 @@ class Table:
     def refresh(self) -> None:
         """Say anew which instances can answer for which Agent."""
         hosting: dict[tuple[str, str], list[Instance]] = defaultdict(list)
+        self._placed = {}
         for instance in self.instances.values():
             if not instance.draining:
+                self._placed[id(instance)] = instance.hosted
                 for name in instance.hosted:
                     hosting[instance.namespace, name].append(instance)
         for key, route in self.routes.items():
             policy = self.policies[key]
             route.update(policy, [i for i in hosting.get(key, ()) if is_bound(policy, i)], self.zone)
+        self.changes.note()
+
+    def place(self, instance: Instance) -> None:
+        """Say anew for which Agents one instance can answer: of a thousand that come at once, each changes its own."""
+        is_here = self.instances.get(id(instance.peer)) is instance and not instance.draining
+        after: frozenset[str] = instance.hosted if is_here else frozenset()
+        before = self._placed.pop(id(instance), frozenset())
+        if is_here:
+            self._placed[id(instance)] = after
+        for name in before | after:
+            route = self.routes.get((instance.namespace, name))
+            if route is None:
+                continue
+            policy = self.policies[instance.namespace, name]
+            others = [i for i in route.instances if i is not instance]
+            bound = [instance] if name in after and is_bound(policy, instance) else []
+            route.update(policy, [*others, *bound], self.zone)
         self.changes.note()
 
     def _new_route(self, policy: AgentPolicy) -> Route:

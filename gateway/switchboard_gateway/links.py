@@ -119,11 +119,11 @@ class Link:
             self._refuse(instance.peer, _TOO_MANY)
         elif kind == pb.HOSTED:
             self._hosted(instance, frame.hosted)
-            self._core.instances_changed()
+            self._core.instances_changed(instance)
         elif kind == pb.GOAWAY:
             log.info("instance drains", extra={"instance": instance.name, "reason": frame.goaway.reason[:200]})
             instance.draining = True
-            self._core.instances_changed()
+            self._core.instances_changed(instance)
 
     def on_lost(self, peer: Peer) -> None:
         self._leave(peer)

@@ -21,6 +21,8 @@ class Registered:
 
     def update(self, instances: Iterable[Instance], nodes: Collection[Key], now: float) -> bool:
         """Take what the instances of `nodes` announce; whether that changes any policy."""
+        if not nodes and not self._seen:
+            return False
         before = {key: policy for key, (policy, _) in self._seen.items()}
         found = _announced(instance for instance in instances if (instance.namespace, instance.node) in nodes)
         self._seen = {
