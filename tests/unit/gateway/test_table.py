@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from switchboard_gateway.directory import build_directory
 from switchboard_gateway.instances import Instance, Table
 from switchboard_routing.policy import AgentPolicy
-from switchboard_wire.peer import Peer, PeerEvents
+from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 AGENTS = ("a", "b", "c")
@@ -20,7 +20,7 @@ POLICIES = [
 ]
 
 
-class Silent(PeerEvents):
+class Silent:
     """Nobody listens."""
 
     def on_open(self, peer: Peer, frame: pb.Frame) -> None: ...
