@@ -187,4 +187,4 @@ class RoutedCall(HedgedAttempts):
         histogram.observe(core.now() - self._started)
         if core.held.calls:
             core.unhold(self)
-            core.release()
+            core.release_next()

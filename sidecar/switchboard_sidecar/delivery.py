@@ -35,7 +35,8 @@ class _Deaf:
 class Deliverer:
     """Gives each call to an agent's peer within the bounds.
 
-    gate: set while draining.  refused: calls that named no agent of this instance, by code.
+    gate: set while draining.  refused: calls that named no agent of this instance, by code.  now: seconds of a
+    monotonic clock.
     """
 
     def __init__(self, roster: Roster, clock: Callable[[], float]) -> None:
@@ -46,7 +47,7 @@ class Deliverer:
         self._deadlines = Deadlines()
         self._nobody = Peer(_Deaf(), dialled=True)  # the caller of a call that was acknowledged
         self._nobody.lose("it has no other end")
-        self._clock = clock
+        self.now = clock
         self.duplicates = Duplicates(self, clock)
 
     @property
@@ -91,7 +92,7 @@ class Deliverer:
             admission.in_flight += 1
             lane.in_flight += 1
             peer.calls[delivery.number] = delivery.on_request
-            delivery.started = self._clock()
+            delivery.started = self.now()
             if frame.open.ack:
                 self._acknowledge(delivery)
             delivery.connect(host)
@@ -108,7 +109,7 @@ class Deliverer:
         delivery.left -= size
         self.admission.enter(entry.lane)
         peer.accept(delivery.number, delivery.on_request)
-        delivery.started = self._clock()
+        delivery.started = self.now()
         open_ = frame.open
         open_.agent = entry.name
         open_.deadline_ms = open_.deadline_ms or entry.timeout_ms
@@ -132,7 +133,7 @@ class Deliverer:
         if delivery.ticket is not None:
             self.admission.abandon(entry.lane, delivery.ticket)
             return
-        took = self._clock() - delivery.started
+        took = self.now() - delivery.started
         entry.processing.observe(took)
         entry.lane.answered(took)
         self.admission.leave(entry.lane)
@@ -147,17 +148,20 @@ class Deliverer:
             if host is None or host.lost:
                 self._turn_away(delivery)
                 continue
-            now = self._clock()
             assert delivery.first is not None  # it waited, so it was not sent
             open_ = delivery.first.open
-            open_.deadline_ms = max(open_.deadline_ms - int((now - delivery.started) * _MS), 1)
-            delivery.started = now
+            open_.deadline_ms = self.left_ms(open_.deadline_ms, delivery.started)
+            delivery.started = self.now()
             delivery.connect(host)
 
     def flush(self, entry: Entry) -> None:
         """Refuse what waits for an agent that is not here any more."""
         for delivery in self.admission.flush(entry.lane):
             delivery.abort(self._not_ready(entry))
+
+    def left_ms(self, deadline_ms: int, since: float) -> int:
+        """What is left of the time that a call had at `since`: at least a millisecond, as 0 would be no deadline."""
+        return max(deadline_ms - int((self.now() - since) * _MS), 1)
 
     def limit_time(self, deadline_ms: int, expire: Callable[[], None]) -> tuple[int, int]:
         """Call `expire` when the remaining time is over."""
@@ -177,7 +181,7 @@ class Deliverer:
             open_.deadline_ms = entry.timeout_ms
         delivery.ticket = ticket
         delivery.first = copy_frame(delivery.first)
-        delivery.started = self._clock()
+        delivery.started = self.now()
         delivery.expiry = self.limit_time(open_.deadline_ms, lambda: self._expire(delivery))
         delivery.caller.accept(delivery.number, delivery.on_request)
         if open_.ack:

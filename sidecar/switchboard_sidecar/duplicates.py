@@ -23,7 +23,6 @@ MAX_JOINED: Final = 1000
 MAX_JOINED_BYTES: Final = 8 * 1024 * 1024
 # When to come back once too many wait; the answers that they wait for are on their way
 JOINED_RETRY_MS: Final = 1000
-_MS: Final = 1000
 
 
 class Keyed(Delivery):
@@ -47,9 +46,11 @@ class Keyed(Delivery):
 
     def _hand_over(self) -> bool:
         """The caller leaves, others wait: the handler goes on for the first of them."""
-        if not self.joined or self.answerer is None or not self.complete:
+        # Of those on a stream that is lost each is about to be cancelled, too
+        heir = next((joined for joined in self.joined if not joined.caller.lost), None)
+        if heir is None or self.answerer is None or not self.complete:
             return False
-        heir = self.joined.pop(0)
+        self.joined.remove(heir)
         self.caller.forget(self.number)
         self.caller, self.number = heir.caller, heir.number
         heir.leave()
@@ -171,14 +172,15 @@ class Duplicates:
         waiting, first.joined = first.joined, []
         for joined in waiting:
             joined.leave()
-            self._deliver_anew(joined)
+            if not joined.caller.lost:
+                self._deliver_anew(joined)
 
     def _deliver_anew(self, joined: Joined) -> None:
         frame = joined.first
         assert frame is not None  # it was never connected
         open_ = frame.open
         if open_.deadline_ms:
-            open_.deadline_ms = max(open_.deadline_ms - int((self.now() - joined.since) * _MS), 1)
+            open_.deadline_ms = self._deliverer.left_ms(open_.deadline_ms, joined.since)
         self._deliverer.on_open(joined.caller, frame)
         for later in joined.ahead or ():
             handler = joined.caller.calls.get(joined.number)

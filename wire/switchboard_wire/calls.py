@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from switchboard_wire.directions import Receiver, Sender
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, failure
-from switchboard_wire.limits import MAX_DATA_BYTES
+from switchboard_wire.limits import MAX_DATA_BYTES, MAX_UINT32
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -33,6 +33,22 @@ def new_open(open_: pb.Open, payload: Payload, *, end: bool) -> pb.Frame:
         content_type=payload.content_type,
         data_type=payload.data_type,
         end=end and fits,
+    )
+
+
+def close_of(call: int, payload: Payload, processing_us: int = 0, headers: Mapping[str, str] | None = None) -> pb.Frame:
+    """The CLOSE that ends `call` with a result of one frame; its error: `errors.close_with`.
+
+    Raises ValueError for what no frame can hold, so it is made before the call counts as over.
+    """
+    return pb.Frame(
+        kind=pb.CLOSE,
+        call=call,
+        data=payload.data,
+        content_type=payload.content_type,
+        data_type=payload.data_type,
+        processing_us=min(processing_us, MAX_UINT32),
+        headers=headers,
     )
 
 
@@ -248,21 +264,12 @@ class IncomingCall(_CallEnd):
             # In full frames: a full one says that more of its piece follows
             ahead = (len(data) - 1) // MAX_DATA_BYTES * MAX_DATA_BYTES
             await self._sender.send(data[:ahead], content_type=payload.content_type)
-            data = data[ahead:]
+            payload = payload._replace(data=data[ahead:])
         if self.over:
             return
+        answer = close_of(self.number, payload, processing_us, headers)
         self._finish()
-        self._peer.send(
-            pb.Frame(
-                kind=pb.CLOSE,
-                call=self.number,
-                data=data,
-                content_type=payload.content_type,
-                data_type=payload.data_type,
-                processing_us=processing_us,
-                headers=headers,
-            )
-        )
+        self._peer.send(answer)
 
     def fail(self, error: ErrorValue) -> None:
         """End the call with an error. Does nothing once the call is over."""

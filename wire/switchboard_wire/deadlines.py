@@ -4,7 +4,10 @@ A timer per call costs more than the call's routing; most calls are answered lon
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
+
+log = logging.getLogger(__name__)
 
 SLOT_S = 0.02
 
@@ -49,10 +52,16 @@ class Wheel:
         if not self._slots:
             self._next_slot = current + 1
             return taken
-        for slot in range(self._next_slot, current + 1):
+        for slot in self._until(current):
             taken.extend(self._slots.pop(slot, {}).values())
         self._next_slot = max(self._next_slot, current + 1)
         return taken
+
+    def _until(self, current: int) -> Iterable[int]:
+        """The slots whose time has come, or more: after a quiet time there are far fewer of them than slots passed."""
+        if current - self._next_slot < len(self._slots):
+            return range(self._next_slot, current + 1)
+        return sorted([slot for slot in self._slots if slot <= current])
 
 
 class Deadlines:
@@ -77,7 +86,10 @@ class Deadlines:
 
     def _tick(self) -> None:
         for expire in self._wheel.due(self._now()):
-            expire()
+            try:
+                expire()
+            except Exception:  # the deadlines of all other calls depend on this tick
+                log.exception("a deadline's callback failed")
         self._ticking = bool(len(self._wheel))
         if self._ticking:
             self._loop.call_later(SLOT_S, self._tick)

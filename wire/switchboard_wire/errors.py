@@ -1,10 +1,12 @@
 """The one error table: code → gRPC status, HTTP status, who may try again; and the exception that carries an error."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from switchboard_wire.limits import MAX_UINT32
 from switchboard_wire.v1 import frames_pb2 as pb
 
 
@@ -185,9 +187,15 @@ _CLASSES: Final[Mapping[int, type[SwitchboardError]]] = {
 }
 
 
+# Of what an error tells. It may quote what a caller sent, or what a handler said, and travels in one frame
+MAX_ERROR_CHARS: Final = 4096
+MAX_DETAIL_CHARS: Final = 1024
+MAX_DETAILS: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorValue:
-    """An error as a plain value: what `Error` is on the wire."""
+    """An error as a plain value: what `Error` is on the wire, where long texts are cut."""
 
     code: int
     message: str
@@ -198,15 +206,24 @@ class ErrorValue:
     def to_wire(self) -> pb.Error:
         return pb.Error(
             code=pb.Code.ValueType(self.code),
-            message=self.message,
-            retry_after_ms=self.retry_after_ms,
+            message=sendable(self.message, MAX_ERROR_CHARS),
+            retry_after_ms=min(max(0, self.retry_after_ms), MAX_UINT32),
             delivered=pb.Delivered.ValueType(self.delivered),
-            details=dict(self.details),
+            details={
+                sendable(name, MAX_DETAIL_CHARS): sendable(value, MAX_DETAIL_CHARS)
+                for name, value in itertools.islice(self.details.items(), MAX_DETAILS)
+            },
         )
 
     @staticmethod
     def from_wire(error: pb.Error) -> "ErrorValue":
         return ErrorValue(error.code, error.message, error.retry_after_ms, error.delivered, dict(error.details))
+
+
+def sendable(text: str, limit: int) -> str:
+    """A text as a frame can hold it: cut, and with `?` in place of what UTF-8 does not know (lone surrogates)."""
+    cut = text if len(text) <= limit else f"{text[: limit - 1]}…"
+    return cut if cut.isascii() else cut.encode("utf-8", "replace").decode()
 
 
 def failure(

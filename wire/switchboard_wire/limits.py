@@ -25,6 +25,8 @@ SILENT_PINGS: Final = 4
 # Unary payloads of an Agent that does not say
 DEFAULT_MAX_PAYLOAD_BYTES: Final = 4 * 1024 * 1024
 PROTOCOL: Final = 1
+# Of fields that are uint32: the number of a call, milliseconds, microseconds
+MAX_UINT32: Final = 2**32 - 1
 
 # HTTP/2 of every long stream. Flow-control windows above a batch keep one batch from waiting for a window update.
 CHANNEL_OPTIONS: Final[list[tuple[str, int]]] = [

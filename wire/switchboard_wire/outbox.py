@@ -2,7 +2,7 @@
 
 from collections import OrderedDict, deque
 
-from switchboard_wire.limits import MAX_BATCH_BYTES
+from switchboard_wire.limits import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # All calls in flight would travel as one batch, if they could, and every process on the way wait for it in turn. So a
@@ -60,9 +60,11 @@ class Outbox:
     When more waits than a batch or two hold, calls take turns of one frame, so that a long answer delays a short one by
     no more than a round of the calls that wait; the frames of one call keep their order. Each frame is looked at a
     bounded number of times, however many wait.
+
+    oversized: frames that `take` has set aside, as no batch may hold them; for the owner to take.
     """
 
-    __slots__ = ("_bytes", "_frames", "_measured", "_turn_bytes", "_turn_frames", "_turns")
+    __slots__ = ("_bytes", "_frames", "_measured", "_turn_bytes", "_turn_frames", "_turns", "oversized")
 
     def __init__(self) -> None:
         self._frames: list[pb.Frame] = []  # what came last, in order of arrival
@@ -72,6 +74,7 @@ class Outbox:
         self._turns: OrderedDict[int, deque[tuple[pb.Frame, int]]] = OrderedDict()
         self._turn_frames = 0
         self._turn_bytes = 0
+        self.oversized: list[pb.Frame] = []
 
     def __len__(self) -> int:
         return len(self._frames) + self._turn_frames
@@ -118,12 +121,15 @@ class Outbox:
         turns = self._turns
         for frame in self._frames:
             size = frame.ByteSize() + FRAME_BYTES
+            if size > MAX_MESSAGE_BYTES:
+                self.oversized.append(frame)
+                continue
             queue = turns.get(frame.call)
             if queue is None:
                 queue = turns[frame.call] = deque()
             queue.append((frame, size))
+            self._turn_frames += 1
             self._turn_bytes += size
-        self._turn_frames += len(self._frames)
         self._frames = []
         self._measured = self._bytes = 0
 

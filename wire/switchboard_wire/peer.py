@@ -5,16 +5,19 @@ a stream in between, the local pairs by which REST and HTTP hosts join the same 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
 from switchboard_wire.errors import ErrorValue, close_with
-from switchboard_wire.limits import MAX_OUTBOX_BYTES
+from switchboard_wire.limits import MAX_MESSAGE_BYTES, MAX_OUTBOX_BYTES, MAX_UINT32
 from switchboard_wire.outbox import Outbox
-from switchboard_wire.shedding import shed
+from switchboard_wire.shedding import Instead, refuse, shed
 from switchboard_wire.v1 import frames_pb2 as pb
+
+log = logging.getLogger("switchboard.sockets")
 
 # Called with each frame of one call. When the stream is lost first, the opener is handed a CLOSE with NODE_UNAVAILABLE
 # and the other end a CANCEL, so nobody has to know about streams.
@@ -81,6 +84,10 @@ class Peer:
     def open(self, frame: pb.Frame, handler: FrameHandler) -> int:
         """Number and send an OPEN; `handler` gets the frames that come back, up to CLOSE. Returns the number."""
         number = self._next
+        if number > MAX_UINT32:  # a stream may live for months
+            number = 1 if self._dialled else 2
+        while number in self.calls:
+            number += 2
         self._next = number + 2
         frame.call = number
         if self.lost:
@@ -124,11 +131,33 @@ class Peer:
             if handler is None:  # a further piece of a call that was ended so
                 return False
             self.forget(frame.call)
+        self._put(instead, handler)
+        return False
+
+    def _put(self, instead: Instead, handler: FrameHandler | None) -> None:
         if instead.written is not None:
             self.outbox.append(instead.written)
         if instead.told is not None and handler is not None:
             asyncio.get_running_loop().call_soon(handler, instead.told)
-        return False
+
+    def take(self) -> bytes:
+        """The next batch; empty when nothing waits. Calls with a frame that no other end would read are told."""
+        batch = self.outbox.take()
+        if not self.outbox.oversized:
+            return batch
+        oversized, self.outbox.oversized = self.outbox.oversized, []
+        for frame in oversized:
+            self._refuse(frame)
+        return batch or self.outbox.take()
+
+    def _refuse(self, frame: pb.Frame) -> None:
+        instead = refuse(frame, ours=bool(frame.call & 1) == self._dialled)
+        if instead is None:
+            kind = pb.Kind.Name(frame.kind)
+            log.error("%s: not sent: a %s of over %d bytes", self.label or "a peer", kind, MAX_MESSAGE_BYTES)
+            return
+        handler = self.calls.pop(frame.call, None)
+        self._put(instead, handler)
 
     def _measure(self) -> None:
         """Shut the peer when too much waits; open it again when half of that is gone."""
@@ -141,7 +170,7 @@ class Peer:
         while not self.outbox:
             self._wake.clear()
             await self._wake.wait()
-        batch = self.outbox.take()
+        batch = self.take()
         if self._is_shut:
             self._measure()
         return batch

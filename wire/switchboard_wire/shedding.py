@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from switchboard_wire.errors import ErrorValue, close_with
+from switchboard_wire.limits import MAX_MESSAGE_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
 # An answer up to here costs no more than the error that would be put in its place
@@ -36,6 +37,20 @@ def shed(frame: pb.Frame, label: str, *, ours: bool) -> Instead | None:
         return Instead(_overloaded(call, "the caller", pb.DELIVERED_YES), pb.Frame(kind=pb.CANCEL, call=call))
     if kind == pb.CLOSE and frame.ByteSize() > SMALL_BYTES:
         return Instead(_overloaded(call, "the caller", pb.DELIVERED_YES))
+    return None
+
+
+def refuse(frame: pb.Frame, *, ours: bool) -> Instead | None:
+    """What to do instead of writing a frame that no other end would read; None: nothing can tell of it.
+
+    Payloads are cut into pieces, so these are headers. One such frame would end the stream with all calls on it.
+    """
+    if frame.kind == pb.OPEN:
+        why = f"headers: over {MAX_MESSAGE_BYTES} bytes with ids; put data in the payload"
+        return Instead(told=close_with(frame.call, ErrorValue(pb.VALIDATION_FAILED, why)))
+    if frame.kind == pb.CLOSE and not ours:
+        why = f"the answer's headers are over {MAX_MESSAGE_BYTES} bytes"
+        return Instead(close_with(frame.call, ErrorValue(pb.PROCESSING_ERROR, why, delivered=pb.DELIVERED_YES)))
     return None
 
 

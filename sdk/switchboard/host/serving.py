@@ -14,7 +14,7 @@ from switchboard.host.hosted import HostedAgent
 from switchboard.host.in_pieces import read_pieces, run_in_pieces
 from switchboard.host.loading import Handler
 from switchboard.host.signature import Kind
-from switchboard_wire.calls import IncomingCall, Payload
+from switchboard_wire.calls import IncomingCall, Payload, close_of
 from switchboard_wire.errors import ErrorValue, SwitchboardError, close_with, name_of
 from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.peer import Peer, copy_frame
@@ -156,7 +156,7 @@ class Delivery:
             self._fail(ErrorValue(pb.CANCELLED, "the handler was cancelled", delivered=pb.DELIVERED_YES))
         except Refusal as refusal:
             self._fail(refusal.error)
-        except Exception as error:  # the handler is user code: whatever it raises is the caller's answer
+        except (Exception, SystemExit) as error:  # user code: whatever it raises is the caller's answer
             log.error("handler failed", exc_info=error, extra=self._names())
             self._fail(describe(error))
         finally:
@@ -209,17 +209,9 @@ class Delivery:
         number = frame.call
         if number not in peer.calls:  # cancelled meanwhile
             return
+        answer = close_of(number, payload, processing_us)
         peer.forget(number)
-        peer.send(
-            pb.Frame(
-                kind=pb.CLOSE,
-                call=number,
-                data=payload.data,
-                content_type=payload.content_type,
-                data_type=payload.data_type,
-                processing_us=processing_us,
-            )
-        )
+        peer.send(answer)
 
     def _fail(self, error: ErrorValue) -> None:
         self._error = error
@@ -241,7 +233,7 @@ def unknown_method(name: str, agent: HostedAgent) -> ErrorValue:
     return ErrorValue(pb.UNKNOWN_MESSAGE_TYPE, f"{text}: there is {there}", delivered=pb.DELIVERED_YES)
 
 
-def describe(error: Exception) -> ErrorValue:
+def describe(error: BaseException) -> ErrorValue:
     """What the caller of a handler that raised gets: the type and the message; the trace is for the log.
 
     A loop stays ROUTING_ERROR however many handlers it went through, and a chain of handlers that failed one after the

@@ -382,8 +382,10 @@ async def test_without_a_gateway_a_call_is_held_until_there_is_one() -> None:
     bench.host.dispatch(host_call(1, "x", deadline_ms=60_000))
     assert (bench.outbound.held, bench.to_host()) == (1, [])
     bench.links.append(bench.link)
+    bench.now += 20
     bench.outbound.link_came()
-    assert kinds(bench.to_gateway()) == ["OPEN"]
+    (opened,) = bench.to_gateway()
+    assert (opened.kind, opened.open.deadline_ms) == (pb.OPEN, 40_000)
     assert bench.outbound.held == 0
 
 

@@ -114,6 +114,16 @@ async def test_a_caller_that_leaves_does_not_stop_the_handler_while_a_duplicate_
     assert is_idle(bench)
 
 
+async def test_when_the_stream_of_all_callers_is_lost_the_handler_is_told() -> None:
+    bench = Bench(assignment("a"))
+    for _ in range(3):
+        bench.open(idempotency_key=KEY)
+    (opened,) = bench.to_host()
+    bench.link.lose("cut")
+    assert [(frame.kind, frame.call) for frame in bench.to_host()] == [(pb.CANCEL, opened.call)]
+    assert is_idle(bench)
+
+
 async def test_when_all_callers_leave_the_handler_is_told() -> None:
     bench = Bench(assignment("a"))
     numbers = [bench.open(idempotency_key=KEY) for _ in range(3)]

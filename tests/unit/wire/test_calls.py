@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from switchboard_wire.calls import IncomingCall, OutgoingCall, Payload, call_unary, new_open
 from switchboard_wire.errors import ErrorValue, SwitchboardError
-from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES, MAX_DATA_BYTES
+from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_BATCH_BYTES, MAX_DATA_BYTES, MAX_UINT32
 from switchboard_wire.outbox import CROWD_FRAMES, MAX_BATCH_FRAMES, Outbox
 from switchboard_wire.peer import Peer, ProtocolError, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -270,3 +270,22 @@ def test_what_waits_is_measured_while_calls_take_turns() -> None:
         outbox.append(small(1))
     each = before / (10 * CROWD_FRAMES)
     assert before - 65 * each <= outbox.measure() <= before - 57 * each
+
+
+# Streams that live for months
+
+
+async def test_the_numbers_of_calls_start_again_when_they_have_run_out() -> None:
+    peer = Peer(Answering(), dialled=True)
+    first = peer.open(new_open(pb.Open(), Payload(b""), end=True), lambda frame: None)
+    peer._next = MAX_UINT32
+    frames = [new_open(pb.Open(), Payload(b""), end=True) for _ in range(3)]
+    assert (first, [peer.open(frame, lambda frame: None) for frame in frames]) == (1, [MAX_UINT32, 3, 5])
+
+
+async def test_an_answer_that_took_longer_than_its_field_can_tell_is_an_answer() -> None:
+    peer = Peer(Answering(), dialled=False)
+    call = IncomingCall(peer, pb.Frame(kind=pb.OPEN, call=1, end=True))
+    await call.close(Payload(b"done"), processing_us=90 * 60 * 1_000_000)
+    [close] = pb.Batch.FromString(peer.outbox.take()).frames
+    assert (close.data, close.processing_us) == (b"done", MAX_UINT32)

@@ -1,9 +1,11 @@
 """A reader that does not read costs bounded memory, and its calls end with an error instead of never."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
+from switchboard_wire.limits import MAX_MESSAGE_BYTES
 from switchboard_wire.peer import MEASURED_EVERY, Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -133,3 +135,43 @@ async def test_a_peer_that_is_lost_queues_nothing() -> None:
     peer.lose("gone")
     peer.send(pb.Frame(kind=pb.PING))
     assert (len(peer.outbox), peer.calls) == (0, {})
+
+
+# Frames that no other end would read
+
+
+async def test_an_open_that_is_too_large_ends_its_own_call_and_no_other() -> None:
+    peer = Peer(Silent(), dialled=True, label="the gateway")
+    told: list[pb.Frame] = []
+    large = pb.Frame(kind=pb.OPEN, open=pb.Open(headers={"x": "y" * MAX_MESSAGE_BYTES}))
+    peer.open(large, told.append)
+    small = peer.open(pb.Frame(kind=pb.OPEN), told.append)
+    batches = [batch async for batch in batches_of(peer)]
+    assert [frame.call for data in batches for frame in pb.Batch.FromString(data).frames] == [small]
+    await asyncio.sleep(0)
+    assert [(frame.call, frame.error.code, frame.error.delivered) for frame in told] == [
+        (1, pb.VALIDATION_FAILED, pb.DELIVERED_NO)
+    ]
+    assert list(peer.calls) == [small]
+
+
+async def test_an_answer_that_is_too_large_is_an_error_to_its_caller() -> None:
+    peer = Peer(Silent(), dialled=False, label="the client")
+    peer.send(pb.Frame(kind=pb.CLOSE, call=1, headers={"x": "y" * MAX_MESSAGE_BYTES}))
+    batches = [batch async for batch in batches_of(peer)]
+    [close] = [frame for data in batches for frame in pb.Batch.FromString(data).frames]
+    assert (close.call, close.error.code, close.error.delivered) == (1, pb.PROCESSING_ERROR, pb.DELIVERED_YES)
+
+
+async def test_a_message_of_the_stream_itself_that_is_too_large_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    peer = Peer(Silent(), dialled=True, label="the sidecar")
+    peer.send(pb.Frame(kind=pb.HOSTED, hosted=pb.Hosted(agents=[pb.HostedAgent(message="x" * MAX_MESSAGE_BYTES)])))
+    peer.send(pb.Frame(kind=pb.PING))
+    batches = [batch async for batch in batches_of(peer)]
+    assert [frame.kind for data in batches for frame in pb.Batch.FromString(data).frames] == [pb.PING]
+    assert "the sidecar: not sent: a HOSTED" in caplog.text
+
+
+async def batches_of(peer: Peer) -> AsyncIterator[bytes]:
+    while len(peer.outbox):
+        yield await peer.next_batch()
