@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 NODE = "dev"
 # As long as the files of one save take to come, far below what a person notices
 SETTLE_MS = 50
+# All agents that loaded answer within moments of each other; one that does not keeps nobody waiting for longer
+ALL_REACHABLE_S = 5.0
 # Of many files that change at once the first few are told
 MAX_SHOWN = 3
 
@@ -211,13 +214,14 @@ class _Dev:
 
     async def _announce(self, started: float) -> None:
         """Say what there is, once the gateway can reach it."""
-        if self._hosts is not None and not await self._hosts.start():
+        loaded = await self._hosts.start() if self._hosts is not None else []
+        if loaded is None:
             if not self._reloads and not self._work.http:
                 self._failed = True
                 self._stop.set()
                 return
             self._feed.say("no agent of the code runs yet: mend it, it is loaded as it is saved", bad=True)
-        agents = await self._reachable_agents()
+        agents = await self._reachable_agents(loaded or [])
         self._feed.say(f"ready in {time.monotonic() - started:.1f} s: {', '.join(agents)}")
         ports = self._ports
         elsewhere = "" if ports.grpc == names.GATEWAY_GRPC_PORT else f" --gateway localhost:{ports.grpc}"
@@ -232,12 +236,14 @@ class _Dev:
         self._feed.say(f"  curl {url} \\\n    -H 'content-type: application/json' -d '{{\"input\": \"Hello\"}}'")
         self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if self._reloads else ""))
 
-    async def _reachable_agents(self) -> list[str]:
-        """The types of the agents that answer, as soon as there is one: users may have to fix their code first."""
+    async def _reachable_agents(self, loaded: Collection[str]) -> list[str]:
+        """The types of the agents that answer, once those that `loaded` do, or after a while any: an HTTP server may
+        have their type, and users may have to fix their code before there is one at all."""
         url = f"http://127.0.0.1:{self._ports.http}/api/v1/agents"
+        patient_until = time.monotonic() + ALL_REACHABLE_S
         while True:
             ready = await asyncio.to_thread(_fetch_ready, url)
-            if ready:
+            if ready and (set(loaded) <= set(ready) or time.monotonic() > patient_until):
                 return ready
             await asyncio.sleep(0.05)
 

@@ -41,13 +41,16 @@ class Hosts:
         self._reloading: asyncio.Task[None] | None = None
         self._others: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> bool:
-        """Start the first host; returns whether any agent is ready."""
+    async def start(self) -> list[str] | None:
+        """Start the first host; returns the agents that are ready, none of them when a change has overtaken it.
+
+        None: no agent came to be ready.
+        """
         self._serving = host = await self._new({})
         self._beside(self._tell_end(host))
         ready = await host.ready
         await self._start_spare()
-        return bool(ready) or host is not self._serving  # a change may have overtaken it
+        return [] if host is not self._serving else ready or None
 
     async def reload(self, changed: str, saved: float) -> None:
         """Begin to load what was changed; what still loads an older state is ended. saved: in seconds of this clock."""

@@ -97,14 +97,11 @@ class Deployment:
     def ready(self) -> Mapping[str, HostedAgent]:
         return {name: deployed.agent for name, deployed in self.agents.items() if deployed.agent is not None}
 
-    async def apply(self, assignments: pb.Assignments) -> None:
-        """Make the agents those that are assigned; what stays as it was goes on undisturbed."""
-        await self.carry_out(assignments)
-        ready = sorted(self.ready())
-        log.info("assignments applied", extra={"ready": ready, "failed": sorted(self.agents.keys() - set(ready))})
+    async def apply(self, assignments: pb.Assignments) -> bool:
+        """Make the agents those that are assigned; what stays as it was goes on undisturbed.
 
-    async def carry_out(self, assignments: pb.Assignments) -> bool:
-        """The same without a word on how it ended; whether every module and agent loaded, and there is one at all."""
+        Returns whether every module and agent loaded, and there is one at all.
+        """
         self.generation = assignments.generation
         wanted = {assignment.name: assignment for assignment in assignments.agents if not assignment.HasField("http")}
         for name, deployed in list(self.agents.items()):
@@ -168,7 +165,7 @@ class Deployment:
         agent = HostedAgent(loaded, around, self.pool)
         try:
             await agent.run_hook(loaded.definition.on_start)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LoadError(f"{deployed.name}: on_start: {describe(error, self.settings.code)}") from error
         if self.agents.get(deployed.name) is deployed:
             deployed.agent, deployed.state, deployed.message = agent, pb.HOSTED_READY, ""

@@ -78,7 +78,8 @@ class HostedAgent:
 
     async def in_thread(self, function: Any, *arguments: Any) -> Any:
         """Run what blocks."""
-        return await self.around.loop.run_in_executor(self._pool, copy_context().run, function, *arguments)
+        run = copy_context().run
+        return await self.around.loop.run_in_executor(self._pool, run, _without_stop_iteration, function, *arguments)
 
     async def run_hook(self, hook: Hook | None) -> None:
         """Run on_start or on_stop; one that is no coroutine function runs in a thread."""
@@ -87,3 +88,11 @@ class HostedAgent:
         result = hook() if inspect.iscoroutinefunction(hook) else await self.in_thread(hook)
         if inspect.isawaitable(result):
             await result
+
+
+def _without_stop_iteration(function: Any, *arguments: Any) -> Any:
+    """A Future cannot hold StopIteration: whoever waits for one would wait for ever."""
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration") from error

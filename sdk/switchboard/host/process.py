@@ -34,6 +34,8 @@ MAX_THREADS = 256
 DRAIN_S = 30.0
 # Calls that cross our GOAWAY are served, too: a sidecar without a processor for a while reads it late
 QUIET_S = 0.5
+# Each word on the agents names all of them, and every gateway hears it: a thousand that load are not told one by one
+GATHER_S = 0.05
 # What a host takes at once that a gateway's session has brought, and beyond that; then it refuses
 ATTACHED_CONCURRENCY = 64
 ATTACHED_QUEUE = 192
@@ -72,6 +74,8 @@ class Host:
         self._deployment = Deployment(settings, self._connection, Deadlines(), self._pool, self._on_change)
         self._assigned: asyncio.Queue[pb.Assignments] = asyncio.Queue()
         self._drain_s = DRAIN_S
+        self._has_more = False
+        self._gathering: asyncio.TimerHandle | None = None
         if self._is_attached:
             self._assigned.put_nowait(pb.Assignments(dynamic=True))
 
@@ -94,7 +98,7 @@ class Host:
 
     async def load_first(self, assignments: pb.Assignments) -> None:
         """Load what will be assigned, so that the host joins with its agents ready. Raises NotLoaded."""
-        if not await self._deployment.carry_out(assignments):
+        if not await self._deployment.apply(assignments):
             await self._deployment.stop_all()
             raise NotLoaded
 
@@ -131,6 +135,10 @@ class Host:
             if assignments.drain_ms:
                 self._drain_s = assignments.drain_ms / 1000
             await self._deployment.apply(assignments)
+            self._tell_rest()  # whoever reads the line below may call any of them
+            ready = self._deployment.ready().keys()
+            failed = sorted(self._deployment.agents.keys() - ready)
+            log.info("assignments applied", extra={"ready": sorted(ready), "failed": failed})
 
     async def _drain(self) -> None:
         log.info("stopping", extra={"in_flight": len(self._serving.tasks)})
@@ -165,10 +173,25 @@ class Host:
         return [pb.Frame(kind=pb.HELLO, hello=hello)]
 
     def _on_change(self) -> None:
-        """Tell the sidecar, and give calls to the agents that are ready."""
+        """Give calls to the agents that are ready, and tell the sidecar: at once, and what follows soon together."""
         self._serving.set_agents(self._deployment.ready())
+        self._has_more = True
+        if self._gathering is None:
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        if not self._has_more:
+            return
+        self._has_more = False
+        if self._gathering is not None:
+            self._gathering.cancel()
+        self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._end_gathering)
         if self._connection.peer is not None:
             self._connection.peer.send(pb.Frame(kind=pb.HOSTED, hosted=self._deployment.hosted()))
+
+    def _end_gathering(self) -> None:
+        self._gathering = None
+        self._tell_rest()
 
 
 def _log_call(ended: Ended) -> None:

@@ -64,6 +64,26 @@ async def picky(text: str) -> str:
     raise Refusal("too short", field="text")
 
 @agent
+async def wordy(text: str) -> str:
+    raise Refusal("x" * 2_000_000, field="y" * 2_000_000)
+
+@agent
+async def odd(text: str) -> str:
+    raise ValueError("half a character: \\ud83d")
+
+@agent
+async def quitter(text: str) -> str:
+    raise SystemExit(2)
+
+@agent
+def quitter_sync(text: str) -> str:
+    raise SystemExit(2)
+
+@agent
+def exhausted(text: str) -> str:
+    return next(iter(()))
+
+@agent
 async def forever(text: str, ctx: Context) -> str:
     await asyncio.Event().wait()
 
@@ -89,7 +109,8 @@ class Greeter:
         return f"{self.greeting}, {text} ({self.name})"
 """
 ALL = [
-    "shout", "total", "move", "count", "words", "numbers", "broken", "picky", "forever", "relay"
+    "shout", "total", "move", "count", "words", "numbers", "broken", "picky", "forever", "relay",
+    "wordy", "odd", "quitter", "exhausted",
 ]  # fmt: skip
 
 
@@ -99,6 +120,7 @@ async def deployed(pod: Any, assignment: Any) -> Any:
     await pod.assign(
         *(assignment(name, f"crew:{name}") for name in ALL),
         assignment("relay-sync", "crew:relay_sync"),
+        assignment("quitter-sync", "crew:quitter_sync"),
         assignment("greeter", "crew:Greeter", json.dumps({"greeting": "Hello"})),
     )
     return pod
@@ -132,6 +154,11 @@ FAULTS = [
         "total", b'{"item":"tea","count":"many"}', "VALIDATION_FAILED", "count: ", id="a field of a wrong type"
     ),
     pytest.param("total", b"{", "VALIDATION_FAILED", "JSON", id="no JSON"),
+    pytest.param("wordy", b"x", "VALIDATION_FAILED", "xxx…", id="a text that no frame holds"),
+    pytest.param("odd", b"x", "PROCESSING_ERROR", "half a character: ?", id="a text that UTF-8 does not know"),
+    pytest.param("quitter", b"x", "PROCESSING_ERROR", "SystemExit: 2", id="a handler that ends the process"),
+    pytest.param("quitter-sync", b"x", "PROCESSING_ERROR", "SystemExit: 2", id="one in a thread"),
+    pytest.param("exhausted", b"x", "PROCESSING_ERROR", "StopIteration", id="a handler whose iterator is empty"),
     pytest.param("nobody", b"", "AGENT_OFFLINE", "'nobody' is not hosted here", id="an agent that is not here"),
 ]
 
