@@ -19,14 +19,15 @@ ChooseLink = Callable[[], Peer | None]
 
 
 class Departure(Relay):
-    """A call on its way out. Held until there is a link. size: of what it keeps until then."""
+    """A call on its way out. Held until there is a link. since: when it began; size: of what it keeps until then."""
 
-    __slots__ = ("_outbound", "expiry", "size")
+    __slots__ = ("_outbound", "expiry", "since", "size")
 
     def __init__(self, outbound: "Outbound", caller: Peer, first: pb.Frame) -> None:
         super().__init__(caller, first)
         self._outbound = outbound
         self.expiry: tuple[int, int] | None = None
+        self.since = 0.0
         self.size = 0
 
     def may_keep(self, size: int) -> bool:
@@ -85,6 +86,8 @@ class Outbound:
             if link is None:
                 return
             self._release(departure)
+            if departure.first is not None and (given_ms := departure.first.open.deadline_ms):
+                departure.first.open.deadline_ms = self._deliverer.left_ms(given_ms, departure.since)
             departure.connect(link)
 
     def ended(self, departure: Departure) -> None:
@@ -132,7 +135,7 @@ class Outbound:
         if link is not None:
             departure.connect(link)
             return
-        departure.first = copy_frame(frame)
+        departure.first, departure.since = copy_frame(frame), self._deliverer.now()
         self._held[id(departure)] = departure
         limit_ms = frame.open.deadline_ms or DEFAULT_TIMEOUT_MS
         departure.expiry = self._deliverer.limit_time(limit_ms, lambda: self._expire(departure))

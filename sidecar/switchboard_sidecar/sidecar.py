@@ -96,6 +96,7 @@ class Sidecar:
         for name, entry in before.items():
             if self.roster.by_name.get(name) is not entry:
                 self.deliverer.flush(entry)
+        self.deliverer.pull()  # there may be more room, in all or in one agent
         self._update_http_hosts(assignments)
         self.hosts.assign()
         self._assigned.set()
@@ -149,7 +150,6 @@ class Sidecar:
         admission.queue_length = assignments.queue_length or DEFAULT_QUEUE_LENGTH
         if before != (admission.concurrency, admission.queue_length):
             self.links.broadcast(pb.Frame(kind=pb.HELLO, hello=self.hello()))
-            self.deliverer.pull()
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -50,6 +50,19 @@ async def test_new_bounds_hold_at_once_and_gateways_are_told(tmp_path: Path) -> 
             assert [(await call.result()).data for call in calls] == [b"hi"] * 3
 
 
+async def test_a_new_limit_of_an_agent_lets_in_what_waits_for_it(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        stage.assign(assignment("echo", concurrency=1))
+        async with running(stage):
+            host = stage.attach(answer=None)
+            await until(lambda: stage.gateway.ready == {"echo"})
+            for _ in range(3):
+                stage.gateway.open("echo")
+            await until(lambda: len(host.opened) == 1)
+            stage.assign(assignment("echo", concurrency=3), generation=2)
+            await until(lambda: len(host.opened) == 3)
+
+
 async def test_a_call_inside_a_removed_agent_is_finished(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         stage.assign(assignment("echo"))
