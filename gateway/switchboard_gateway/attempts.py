@@ -193,7 +193,7 @@ class Attempts:
             self._pause = core.deadlines.add(pause, self._go_on)
         else:
             self._attempt(now)
-        core.release()  # the instance that it left has room for one that waits
+        core.release_next()  # the instance that it left has room for one that waits
 
     def _go_on(self) -> None:
         self._pause = None

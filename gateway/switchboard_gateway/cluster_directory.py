@@ -47,7 +47,7 @@ class Declared:
     nodes: dict[Key, Json] = field(default_factory=dict)
     slices: dict[Key, Json] = field(default_factory=dict)
     gateways: dict[Key, Json] = field(default_factory=dict)
-    _claimed: Readings[tuple[Agent, Claim] | None] = field(default_factory=lambda: Readings(_claimed, "generation"))
+    _claimed: Readings[tuple[Agent, Claim] | None] = field(default_factory=lambda: Readings(_read_claim, "generation"))
 
     def policies(self) -> list[AgentPolicy]:
         """Every Agent that is valid and has its type for itself."""
@@ -100,7 +100,7 @@ def _endpoints(slices: Iterable[Json]) -> Iterable[tuple[str, Json]]:
                 yield uid, endpoint
 
 
-def _claimed(manifest: Json) -> tuple[Agent, Claim] | None:
+def _read_claim(manifest: Json) -> tuple[Agent, Claim] | None:
     try:
         agent = Agent.from_wire(manifest, prune=True)
         return agent, claim_of(agent, manifest["metadata"])

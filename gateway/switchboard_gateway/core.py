@@ -74,6 +74,7 @@ class Core:
         self.ask_registry: AskRegistry = nobody_to_ask
         self.on_first_held: Callable[[], None] = lambda: None  # told when calls for an Agent begin to wait
         self._releasing = False
+        self._crowded: set[Route] = set()  # for which calls wait although instances came: these had no room for more
         self.active = 0  # calls that have not ended
         self.quiet = asyncio.Event()  # set when the last of them ended
         self.sessions: set[Peer] = set()
@@ -282,22 +283,33 @@ class Core:
         return kept
 
     def unhold(self, call: RoutedCall) -> None:
-        """The call ended while it waited."""
-        self.held.remove(call)
-        self.cold_starts.settle(self.held.has, self.now())
-        self.metrics.held.set((), len(self.held))
+        """The call ended; it may have waited."""
+        if self.held.remove(call):
+            self.cold_starts.settle(self.held.has, self.now())
+            self.metrics.held.set((), len(self.held))
 
     def release(self) -> None:
-        """Let held calls go on, as many as their instances have room for: more would only be refused."""
+        """Instances came or changed: let held calls go on, as many as there is room for; more would only be refused."""
+        if self.held.calls and not self._releasing:
+            self.cold_starts.settle(self.held.has, self.now())
+            self._resume(self.held.routes())
+
+    def release_next(self) -> None:
+        """An instance has room for one more call: let those go on that wait for room, not those that wait for one."""
+        if self._crowded and not self._releasing:
+            self._resume(list(self._crowded))
+
+    def _resume(self, routes: Iterable[Route]) -> None:
         held = self.held
-        if not held.calls or self._releasing:
-            return
         self._releasing = True
-        self.cold_starts.settle(held.has, self.now())
         try:
-            for route in held.routes():
+            for route in routes:
                 while route.instances and (call := held.take(route, has_room=route.room > 0)) is not None:
                     call.resume()
+                if route.instances and held.has(route):
+                    self._crowded.add(route)
+                else:
+                    self._crowded.discard(route)
         finally:
             self._releasing = False
         self.metrics.held.set((), len(held))

@@ -96,7 +96,7 @@ class HedgedAttempts(Attempts):
         self._abandon(self._outcome_of_waiting(core.now()))
         self._promote(race, hedge)
         self._on_answer(frame)
-        core.release()  # the instance that was too slow has room for one that waits
+        core.release_next()  # the instance that was too slow has room for one that waits
 
     def _hedge_failed(self, race: Race, hedge: Hedge, error: ErrorValue) -> None:
         """The call's own attempt goes on; a final error is left for it to tell."""
@@ -109,7 +109,7 @@ class HedgedAttempts(Attempts):
         else:
             self._tries += 1
         self._tried = (*self._tried, hedge.instance)
-        self._core.release()
+        self._core.release_next()
 
     def _goes_on_hedged(self, error: ErrorValue) -> bool:
         race = self._race
@@ -117,7 +117,7 @@ class HedgedAttempts(Attempts):
             return False
         if race.hedges and row_of(error.code).retry is not Retry.NEVER:
             self._promote(race, race.hedges[0])
-            self._core.release()
+            self._core.release_next()
             return True
         if race.token is not None:  # its next attempt has the whole delay again
             self._core.deadlines.remove(race.token)

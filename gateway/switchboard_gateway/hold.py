@@ -3,6 +3,7 @@
 First those on which other calls wait in turn, then by priority, then in order of arrival.
 """
 
+from collections import OrderedDict
 from typing import Generic, Protocol, TypeVar
 
 from switchboard_gateway.instances import Route
@@ -30,7 +31,7 @@ class Hold(Generic[W]):
     def __init__(self, max_calls: int, max_bytes: int) -> None:
         self._max_calls = max_calls
         self._max_bytes = max_bytes
-        self._queues: dict[Route, dict[tuple[bool, int], dict[W, None]]] = {}
+        self._queues: dict[Route, dict[tuple[bool, int], OrderedDict[W, None]]] = {}
         self.calls: dict[W, int] = {}
         self.bytes = 0
 
@@ -47,7 +48,7 @@ class Hold(Generic[W]):
             return False
         self.calls[call] = size
         self.bytes += size
-        self._queues.setdefault(call.route, {}).setdefault(call.rank, {})[call] = None
+        self._queues.setdefault(call.route, {}).setdefault(call.rank, OrderedDict())[call] = None
         return True
 
     def grow(self, call: W, size: int) -> bool:
@@ -60,11 +61,11 @@ class Hold(Generic[W]):
         self.bytes += size
         return True
 
-    def remove(self, call: W) -> None:
-        """The call no longer waits; one that never did is fine."""
+    def remove(self, call: W) -> bool:
+        """The call no longer waits; whether it did."""
         size = self.calls.pop(call, None)
         if size is None:
-            return
+            return False
         self.bytes -= size
         queues = self._queues[call.route]
         queue = queues[call.rank]
@@ -73,6 +74,7 @@ class Hold(Generic[W]):
             del queues[call.rank]
             if not queues:
                 del self._queues[call.route]
+        return True
 
     def take(self, route: Route, *, has_room: bool = True) -> W | None:
         """The next call of one Agent, which no longer waits; None when none does.

@@ -4,16 +4,35 @@ The same choice on every gateway that sees the same instances, in whatever order
 """
 
 from collections.abc import Sequence
+from enum import Enum
 from hashlib import blake2b
 from typing import Final, Generic
 
 from switchboard_routing.balance import C
+from switchboard_routing.policy import KeyAffinity, Strategy
 
 # How far above the mean an instance may be loaded before its keys go to the next one
 # (Mirrokni, Thorup, Zadimoghaddam, Consistent Hashing with Bounded Loads, 2016).
 LOAD_BOUND: Final = 1.25
 # Keys whose instance is remembered: a rank costs a microsecond per instance, and most keys call more than once
 MAX_REMEMBERED: Final = 16_384
+
+
+class Hashing(Enum):
+    """Whether a call goes by its key: NO, to the key's home while it has room (BOUNDED), or there alone (STRICT)."""
+
+    NO = "no"
+    BOUNDED = "bounded"
+    STRICT = "strict"
+
+
+def hashing_of(strategy: Strategy, affinity: KeyAffinity) -> Hashing:
+    """How a call with a key is routed."""
+    if affinity is KeyAffinity.REQUIRED:
+        return Hashing.STRICT
+    if affinity is KeyAffinity.PREFERRED or strategy is Strategy.CONSISTENT_HASH:
+        return Hashing.BOUNDED
+    return Hashing.NO
 
 
 class Homes(Generic[C]):

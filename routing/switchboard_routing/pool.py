@@ -1,29 +1,36 @@
 """The instances of one Agent, with all that decides which of them gets a call.
 
 Balancing, zones, key affinity, circuit breakers, push-back and the retry budget meet here. Lists are made anew when
-something changes; a call that meets nothing unusual costs a few comparisons.
+something changes; a call's first attempt costs a few comparisons, whatever the state of the circuits.
 """
 
+import math
 from collections.abc import Callable, Iterable
-from enum import Enum
 from typing import Final, Generic
 
-from switchboard_routing.affinity import Homes
+from switchboard_routing.affinity import Hashing, Homes, hashing_of
 from switchboard_routing.balance import Balancer, C, Rng
 from switchboard_routing.breaker import MAX_PUSH_BACK_S, Breaker, Outcome, State
 from switchboard_routing.budget import RetryBudget
-from switchboard_routing.policy import AgentPolicy, KeyAffinity, Strategy
+from switchboard_routing.policy import AgentPolicy, Strategy
 
 # Told to callers that met a half-open circuit whose probes are all under way: these end soon
 PROBE_RETRY_S: Final = 1.0
 
 
-class Hashing(Enum):
-    """Whether a call goes by its key: NO, to the key's home while it has room (BOUNDED), or there alone (STRICT)."""
+class Lineup(Generic[C]):
+    """Who may get an attempt; never changed. all: of any zone; near: the own zone's, or all when it has none.
 
-    NO = "no"
-    BOUNDED = "bounded"
-    STRICT = "strict"
+    rested: whether these may be asked although others were, too; not so when all that are left ask to be left alone.
+    """
+
+    __slots__ = ("all", "homes", "near", "rested")
+
+    def __init__(self, all_: list[C], near: list[C], homes: Homes[C], *, rested: bool) -> None:
+        self.all = all_
+        self.near = near
+        self.homes = homes
+        self.rested = rested
 
 
 class Pool(Generic[C]):
@@ -40,12 +47,12 @@ class Pool(Generic[C]):
         "_budget",
         "_closed",
         "_homes",
-        "_near",
+        "_lineup",
+        "_next_look",
         "_on_change",
         "_panics",
         "_pushed",
         "_suspects",
-        "_unusual",
         "_zone",
         "breakers",
         "calls",
@@ -65,6 +72,7 @@ class Pool(Generic[C]):
         self._budget = RetryBudget()
         self._pushed: dict[C, float] = {}
         self._zone = ""
+        self._homes: Homes[C] = Homes()
         self._sort()
 
     # Membership
@@ -73,7 +81,9 @@ class Pool(Generic[C]):
         """Take the policy, all instances that can answer, and the zone of the caller's gateway."""
         changed = policy.breaker != self.policy.breaker
         self.policy = policy
-        self.instances = sorted(instances, key=lambda instance: instance.name)
+        former, self.instances = self.instances, sorted(instances, key=lambda instance: instance.name)
+        if self.instances != former:
+            self._homes = Homes(self.instances)
         self._zone = zone
         members = set(self.instances)
         # Gone, or new under the same name: what it did before says nothing
@@ -93,11 +103,26 @@ class Pool(Generic[C]):
         self._suspects = [i for i, breaker in self.breakers.items() if breaker.state is not State.CLOSED]
         suspects = set(self._suspects)
         self._closed = [i for i in self.instances if i not in suspects] if suspects else self.instances
-        self._near = self._nearest(self._closed)
         # So many at once are rather a sign of something else that fails, and the rest could not carry the load
         self._panics = 2 * len(self._closed) < len(self.instances)
-        self._unusual = bool(suspects or self._pushed) or self.own is not None
-        self._homes = Homes(self.instances)
+        self._lineup: Lineup[C] | None = None
+        ends = [breaker.until for i in self._suspects if (breaker := self.breakers[i]).state is State.OPEN]
+        self._next_look = min([*ends, *self._pushed.values()], default=math.inf)
+
+    def _first(self, now: float) -> Lineup[C]:
+        """Who may get a first attempt; kept until something of it changes."""
+        if self._next_look <= now:
+            self._look(now)
+        lineup = self._lineup
+        if lineup is None:
+            admitted = [i for i in self.instances if self._admits(i)] if self._suspects else self.instances
+            rested = [i for i in admitted if i not in self._pushed] if self._pushed else admitted
+            lineup = self._lineup = self._lineup_of(rested or admitted, rested=bool(rested))
+        return lineup
+
+    def _lineup_of(self, able: list[C], *, rested: bool = True) -> Lineup[C]:
+        homes = self._homes if len(able) == len(self.instances) else Homes(able)
+        return Lineup(able, self._nearest(able), homes, rested=rested)
 
     def _nearest(self, instances: list[C]) -> list[C]:
         if not self._zone:
@@ -116,29 +141,20 @@ class Pool(Generic[C]):
 
         The zone's own come first while they have room; an instance that is full is passed over while others are not.
         """
-        if tried or self._unusual:
-            return self._choose_carefully(strategy, key, tried, now)
-        if key:
-            hashing = hashing_of(strategy, self.policy.key_affinity)
-            if hashing is not Hashing.NO and self.instances:
-                return self._homes.home(key) if hashing is Hashing.STRICT else self._homes.bounded(key)
-        near = self._near
+        lineup = self._first(now) if not tried else self._lineup_of(self.able(strategy, key, tried, now))
+        near = lineup.near
         if not near:
             return None
+        if key:
+            hashing = hashing_of(strategy, self.policy.key_affinity)
+            if hashing is Hashing.STRICT:
+                return next(iter(self.able(strategy, key, tried, now)), None)
+            if hashing is Hashing.BOUNDED:
+                return lineup.homes.bounded(key)
         chosen = near[0] if len(near) == 1 else self._balancer.choose(strategy, near)
-        if chosen.in_flight < chosen.free:
+        if chosen.in_flight < chosen.free and (self.own is None or self.is_free(chosen)):
             return chosen
-        return self._spill(strategy, chosen, near, self._closed)
-
-    def _choose_carefully(self, strategy: Strategy, key: str, tried: tuple[C, ...], now: float) -> C | None:
-        able = self.able(strategy, key, tried, now)
-        if not able:
-            return None
-        if key and hashing_of(strategy, self.policy.key_affinity) is Hashing.BOUNDED:
-            return Homes(able).bounded(key)
-        near = self._nearest(able)
-        chosen = self._balancer.choose(strategy, near)
-        return chosen if self._free([chosen]) else self._spill(strategy, chosen, near, able)
+        return self._spill(strategy, chosen, near, lineup.all)
 
     def _spill(self, strategy: Strategy, chosen: C, near: list[C], all_: list[C]) -> C:
         """Instead of one that is busy: a free one of the zone, a free one elsewhere, one with room, or it after all."""
@@ -177,16 +193,14 @@ class Pool(Generic[C]):
         When all ask to be left alone, each of them may, but once per call: overload must not multiply. A key that must
         stay has its home alone.
         """
-        if self._unusual:
-            self._look(now)
-        instances = self.instances
-        if key and instances and hashing_of(strategy, self.policy.key_affinity) is Hashing.STRICT:
-            instances = [self._homes.home(key)]
-        found = [i for i in instances if i not in tried and self._admits(i)]
-        if not self._pushed:
-            return found
-        rested = [i for i in found if i not in self._pushed]
-        return rested if rested or tried else found
+        lineup = self._first(now)
+        if key and self.instances and hashing_of(strategy, self.policy.key_affinity) is Hashing.STRICT:
+            home = self._homes.home(key)
+            is_left_alone = home in tried or (tried and home in self._pushed)
+            return [home] if self._admits(home) and not is_left_alone else []
+        if not tried:
+            return lineup.all
+        return [i for i in lineup.all if i not in tried] if lineup.rested else []
 
     def _admits(self, instance: C) -> bool:
         breaker = self.breakers.get(instance)
@@ -194,12 +208,11 @@ class Pool(Generic[C]):
 
     def _look(self, now: float) -> None:
         """Let time pass: circuits turn half-open, push-back ends."""
-        for instance in self._suspects:
-            if self.breakers[instance].look(now):
-                self._tell(instance, State.HALF_OPEN)
-        if self._pushed and min(self._pushed.values()) <= now:
-            self._pushed = {i: until for i, until in self._pushed.items() if until > now}
-            self._sort()
+        turned = [instance for instance in self._suspects if self.breakers[instance].look(now)]
+        self._pushed = {i: until for i, until in self._pushed.items() if until > now}
+        self._sort()
+        for instance in turned:
+            self._tell(instance, State.HALF_OPEN)
 
     def next_attempt_s(self, strategy: Strategy, key: str, now: float) -> float:
         """Seconds until an instance whose circuit is open is tried again; for callers that nobody could take."""
@@ -232,6 +245,7 @@ class Pool(Generic[C]):
         if breaker is None or breaker.state is State.CLOSED:
             return None
         breaker.probes += 1
+        self._lineup = None
         return breaker
 
     def record(self, instance: C, outcome: Outcome, probe: Breaker | None, retry_after_s: float, now: float) -> None:
@@ -242,6 +256,7 @@ class Pool(Generic[C]):
         """
         if probe is not None:
             probe.probes -= 1
+            self._lineup = None
         breaker = self.breakers.get(instance)
         if probe is not None and breaker is not probe:
             return  # reset meanwhile
@@ -268,8 +283,9 @@ class Pool(Generic[C]):
     def push_back(self, instance: C, retry_after_s: float, now: float) -> None:
         """Pass the instance over for as long as it asks, while others are there."""
         if retry_after_s > 0 and len(self.instances) > 1:
-            self._pushed[instance] = now + min(retry_after_s, MAX_PUSH_BACK_S)
-            self._unusual = True
+            until = self._pushed[instance] = now + min(retry_after_s, MAX_PUSH_BACK_S)
+            self._next_look = min(self._next_look, until)
+            self._lineup = None
 
     def may_retry(self, now: float) -> bool:
         """Whether one more retry is within the Agent's budget."""
@@ -282,12 +298,3 @@ class Pool(Generic[C]):
             breaker = self.breakers.get(instance)
             found[breaker.state if breaker is not None else State.CLOSED] += 1
         return found
-
-
-def hashing_of(strategy: Strategy, affinity: KeyAffinity) -> Hashing:
-    """How a call with a key is routed."""
-    if affinity is KeyAffinity.REQUIRED:
-        return Hashing.STRICT
-    if affinity is KeyAffinity.PREFERRED or strategy is Strategy.CONSISTENT_HASH:
-        return Hashing.BOUNDED
-    return Hashing.NO

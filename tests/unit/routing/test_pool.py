@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from routing_fakes import Fake, make_fakes
 
 from switchboard_routing.affinity import Homes
-from switchboard_routing.breaker import Outcome, State
+from switchboard_routing.breaker import Breaker, Outcome, State
 from switchboard_routing.policy import AgentPolicy, BreakerPolicy, KeyAffinity, Strategy
 from switchboard_routing.pool import Pool
 
@@ -312,3 +312,63 @@ def test_an_instance_that_was_tried_is_not_chosen_again(
         assert found not in tried
         tried = (*tried, found)
     assert pool.choose(strategy, "", tried, 0.0) is None
+
+
+def able_by_the_rules(pool: Pool[Fake], pushed: dict[Fake, float], tried: tuple[Fake, ...], now: float) -> list[Fake]:
+    """What `Pool.able` promises, reckoned from the circuits as they stand and the pauses that were asked for."""
+    suspects = [i for i in pool.instances if i in pool.breakers and pool.breakers[i].state is not State.CLOSED]
+    panics = 2 * (len(pool.instances) - len(suspects)) < len(pool.instances)
+
+    def admits(instance: Fake) -> bool:
+        if instance not in suspects:
+            return True
+        breaker = pool.breakers[instance]
+        if breaker.state is State.OPEN and now < breaker.until:
+            return panics and not breaker.probes
+        return breaker.probes < BREAKER.successes_to_close
+
+    admitted = [i for i in pool.instances if admits(i)]
+    rested = [i for i in admitted if pushed.get(i, 0.0) <= now]
+    if not tried:
+        return rested or admitted
+    return [i for i in rested if i not in tried]
+
+
+happenings = st.tuples(
+    st.sampled_from(["begin", "fail", "succeed", "push back", "wait", "leave", "return"]),
+    st.integers(0, 5),
+    st.sampled_from([0.0, 1.0, 6.0, 11.0]),
+)
+
+
+@given(st.lists(happenings, max_size=40), st.integers(2, 6))
+def test_what_is_kept_from_call_to_call_is_what_one_would_find_anew(
+    story: list[tuple[str, int, float]], count: int
+) -> None:
+    instances = make_fakes(count)
+    pool = make_pool(instances)
+    pushed: dict[Fake, float] = {}
+    under_way: list[tuple[Fake, Breaker | None]] = []
+    now = 0.0
+    for what, number, seconds in story:
+        instance = instances[number % count]
+        if what == "begin":
+            under_way.append((instance, pool.probe(instance)))
+        elif what in ("fail", "succeed") and under_way:
+            begun, probe = under_way.pop(number % len(under_way))
+            pool.record(begun, Outcome.FAILURE if what == "fail" else Outcome.SUCCESS, probe, 0.0, now)
+        elif what == "push back" and seconds and len(pool.instances) > 1 and instance in pool.instances:
+            pool.push_back(instance, seconds, now)
+            pushed[instance] = now + seconds
+        elif what == "wait":
+            now += seconds
+        elif what == "leave":
+            pool.update(pool.policy, [i for i in pool.instances if i is not instance], "")
+            pushed.pop(instance, None)
+        elif what == "return":
+            pool.update(pool.policy, {*pool.instances, instance}, "")
+        expected = able_by_the_rules(pool, pushed, (), now)
+        assert pool.able(LEAST, "", (), now) == expected
+        assert (pool.choose(LEAST, "", (), now) is not None) == bool(expected)
+        assert pool.able(LEAST, "", (instance,), now) == able_by_the_rules(pool, pushed, (instance,), now)
+        assert pool.choose(HASH, "k", (), now) == (Homes(expected).bounded("k") if expected else None)
