@@ -138,7 +138,7 @@ class ApiServer:
         payload: tuple[Mapping[str, Any], str] | None,
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer of one request; raises `ApiError` for a refusal, a lost connection and a time-out."""
+        """The answer of one request; raises `ApiError` for a refusal, a lost connection, a time-out, no JSON."""
         headers = dict(self._api.default_headers) | {"Accept": ACCEPT}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         if payload is not None:
@@ -152,7 +152,7 @@ class ApiServer:
                 if response.status >= 400:
                     raise _refusal(response.status, response.headers, await response.read())
                 yield response
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, json.JSONDecodeError) as error:
             raise Unavailable(0, "NoAnswer", f"{method} {path}: {error!r}") from error
 
 

@@ -20,12 +20,15 @@ _WATCH_ERROR = {"type": "ERROR", "object": {"kind": "Status", "code": 500, "mess
 @dataclass(slots=True)
 class FaultyApi:
     """`status`: answer everything with it.  `forbidden`: beginnings of paths that are.  `delay_s`: answer that much
-    later.  `fail_watches()`: end the running watches with an ERROR event."""
+    later.  `held`: beginnings of paths whose listings are not answered before this changes; `waiting`: how many of them
+    wait.  `fail_watches()`: end the running watches with an ERROR event."""
 
     kubeconfig: Path
     status: int = 0
     forbidden: tuple[str, ...] = ()
     delay_s: float = 0.0
+    held: tuple[str, ...] = ()
+    waiting: int = 0
     requests: int = 0
     _broken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -72,6 +75,8 @@ async def _forward(
 ) -> web.StreamResponse:
     api.requests += 1
     await asyncio.sleep(api.delay_s)
+    if "watch=true" not in request.query_string:
+        await _hold(api, request.path)
     status = 403 if request.path.startswith(api.forbidden or ("//",)) else api.status
     if status:
         return web.json_response({"kind": "Status", "code": status, "message": "injected"}, status=status)
@@ -102,6 +107,15 @@ async def _forward(
             cut.cancel()
         await response.write_eof()
         return response
+
+
+async def _hold(api: FaultyApi, path: str) -> None:
+    api.waiting += 1
+    try:
+        while path.startswith(api.held or ("//",)):
+            await asyncio.sleep(0.02)
+    finally:
+        api.waiting -= 1
 
 
 def _kubeconfig(server: str) -> dict[str, object]:

@@ -115,13 +115,30 @@ async def test_a_watch_tells_what_is_there_and_what_happens(kube: Kube, namespac
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    nowhere = tmp_path / "kubeconfig"
-    nowhere.write_text(
-        "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: "
-        "{server: 'http://127.0.0.1:9'}}], users: [{name: u, user: {}}], "
-        "contexts: [{name: c, context: {cluster: c, user: u}}]}"
-    )
-    async with connect(kubeconfig=str(nowhere)) as kube:
+    async with connect(kubeconfig=str(kubeconfig_of(tmp_path, 9))) as kube:
         with pytest.raises(Unavailable):
             await kube.get(CONFIG_MAPS, "a", "default")
         assert issubclass(Unavailable, ApiError)
+
+
+async def test_an_answer_that_is_no_json_is_no_answer(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    config = kubeconfig_of(tmp_path, server.sockets[0].getsockname()[1])
+    async with server, connect(kubeconfig=str(config)) as kube:
+        with pytest.raises(Unavailable):
+            await kube.get(CONFIG_MAPS, "a", "default")
+
+
+def kubeconfig_of(folder: Path, port: int) -> Path:
+    found = folder / "kubeconfig"
+    found.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: "
+        f"{{server: 'http://127.0.0.1:{port}'}}}}], users: [{{name: u, user: {{}}}}], "
+        "contexts: [{name: c, context: {cluster: c, user: u}}]}"
+    )
+    return found
