@@ -6,8 +6,8 @@ import datetime
 import logging
 import random
 import threading
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
 
 from switchboard_identity.building import build_gatekeeper
 from switchboard_identity.membership import Membership, follow_members
@@ -24,7 +24,7 @@ from switchboard_operator.executing import Executor
 from switchboard_operator.lease import Elector
 from switchboard_operator.listening import Pokes
 from switchboard_operator.metrics_api.serving import build_serving, utc_now
-from switchboard_operator.objects import Resource
+from switchboard_operator.objects import Resource, spec_concurrency
 from switchboard_operator.pacing import Key, kind_of
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
@@ -41,6 +41,7 @@ from switchboard_operator.watching import Watches
 from switchboard_operator.working import Working
 from switchboard_operator.workqueue import Lanes
 from switchboard_operator.writing import Writer
+from switchboard_runtime.background import in_background
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire import names
 
@@ -90,7 +91,9 @@ class Operator:
             ca_bundle=lambda: self._trust.bundle or "",
             proofs=Proofs(pods=settings.trust.checks, clients=settings.checks_clients),
         )
-        self._working = Working(self._queue, self._reconciler, self._registry, self._watches, self._rng)
+        self._working = Working(
+            self._queue, self._reconciler, self._registry, self._watches, self._rng, lambda: self._elector.leads
+        )
         settled = datetime.timedelta(seconds=settings.ca_settled_s)
         self._authorities = AuthorityKeeper(Keeping(kube, settings.namespace, lambda: self._elector.leads, settled))
         look, check = self._watches.look, self._elector.check
@@ -103,7 +106,8 @@ class Operator:
         """Run until `stop`; then give the lease back and end."""
         routes = OpsRoutes(readiness=self._readiness)
         thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
-        async with serve_ops(routes, self._settings.ops_port), self._background(), self._serving.run(self._rng):
+        jobs = in_background(self._jobs(), stop)
+        async with serve_ops(routes, self._settings.ops_port), jobs, self._serving.run(self._rng):
             # Before the port: whoever is to make the certificate may wait for this replica to be ready
             thread.start()
             async with self._serve_registry(stop) as port:
@@ -135,8 +139,8 @@ class Operator:
         async with serve_registry(answering, self._settings.registry_port, credentials=credentials) as port:
             yield port
 
-    @contextlib.asynccontextmanager
-    async def _background(self) -> AsyncIterator[None]:
+    def _jobs(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the ports as long as the replica does."""
         jobs = [
             self._elector.run(self._rng, utc_micros),
             self._trust.run(self._rng),
@@ -148,13 +152,7 @@ class Operator:
         if self._gate is not None:
             trust = self._settings.trust
             jobs.append(follow_members(self._kube, self._membership, self._settings.namespaces, trust.home))
-        tasks = [asyncio.create_task(job) for job in jobs]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return jobs
 
     def _assigned(self, config_map: Resource, gone: bool) -> None:
         meta = config_map.meta
@@ -177,13 +175,16 @@ class Operator:
         if gone or idle_limit_s(node) is None:
             self._demands.forget(pool)
         else:
-            self._demands.watch(pool, now)
+            self._demands.watch(pool, node.spec.get("replicas", 1), now)
         if gone:
             self._board.set_interval(pool, None)
+            self._registry.set_patience(pool, None)
+            self._registry.set_concurrency(pool, None)
             return
         interval = beat.get("intervalSeconds", 2)
         degraded, down = beat.get("missedUntilDegraded", 3), beat.get("missedUntilDown", 5)
         self._registry.set_patience(pool, Patience(interval * degraded, interval * down))
+        self._registry.set_concurrency(pool, spec_concurrency(node))
         self._board.set_interval(pool, interval * 1000)
 
     def _synced(self, synced: bool) -> None:

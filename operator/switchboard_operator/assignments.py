@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf import json_format
 
 from switchboard_operator.binding import type_of, version_of
-from switchboard_operator.objects import Resource
+from switchboard_operator.objects import Resource, spec_concurrency
 from switchboard_wire import names
 from switchboard_wire.v1.frames_pb2 import Assignment, Assignments, HttpHandler, PythonHandler
 
@@ -21,7 +21,7 @@ def build_assignments(
     ca_bundle: what its pods trust.
     """
     return Assignments(
-        concurrency=node.spec.get("concurrency", 16),
+        concurrency=spec_concurrency(node),
         queue_length=node.spec.get("queueLength", 100),
         drain_ms=node.spec.get("drainSeconds", 30) * 1000,
         agents=[_assignment(agent) for agent in sorted(agents, key=lambda agent: agent.meta.name)],

@@ -7,7 +7,7 @@ from typing import Final
 
 from switchboard_operator.binding import type_of
 from switchboard_operator.instances import Instance, observe_instances
-from switchboard_operator.objects import Pod, Resource
+from switchboard_operator.objects import Pod, Resource, spec_concurrency
 from switchboard_operator.registry import Record, Registry
 from switchboard_operator.snapshot import Indexes
 from switchboard_routing.weights import Report, dynamic_weight
@@ -106,7 +106,7 @@ def _row(
     node: Resource, instance: Instance, record: Record | None, agents: Mapping[tuple[str, str], Resource], now: float
 ) -> Row:
     pod, meta = instance.pod, node.meta
-    capacity = pb.Capacity(concurrency=node.spec.get("concurrency", 16), queue=node.spec.get("queueLength", 100))
+    capacity = pb.Capacity(concurrency=spec_concurrency(node), queue=node.spec.get("queueLength", 100))
     report = InstanceReport(
         namespace=meta.namespace,
         node=meta.name,

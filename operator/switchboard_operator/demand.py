@@ -1,8 +1,9 @@
 """What gateways say of the work for each AgentNode: calls that wait, calls under way, and when there last was one.
 
-Pure: `now` is always given, of the receiver's monotonic clock.
+Pure: `now` is always given, of the receiver's monotonic clock but where it is said to be UTC.
 """
 
+import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,9 @@ from switchboard_wire.internal_v1.registry_pb2 import Demand as Said
 
 # Five heartbeats of a gateway: one that is silent for longer says nothing any more
 SILENT_S: Final = 10.0
+# For so long a pod that has never been ready keeps its pool awake, or for twice the pool's idle time if that is more:
+# images and models of many gigabytes are there by then, and a pod that never gets ready must not hold its pool for ever
+LONG_START_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Demands:
 
     _voices: list[Voice] = field(default_factory=list)
     _worked: dict[Pool, float] = field(default_factory=dict)
+    _asleep: set[Pool] = field(default_factory=set)
 
     def join(self, now: float) -> Voice:
         """A gateway's stream begins."""
@@ -64,9 +69,17 @@ class Demands:
                 self._worked[pool] = now
         return [pool for pool, (held, _) in voice.calls.items() if held]
 
-    def watch(self, pool: Pool, now: float) -> None:
-        """The AgentNode may sleep: from now on note when it has work."""
+    def watch(self, pool: Pool, replicas: int, now: float) -> None:
+        """The AgentNode may sleep, and its spec says so many replicas: from now on note when it has work.
+
+        Whoever raises it from none wants it, and its idle time starts anew: a person too, of whose wish no call tells.
+        """
         self._worked.setdefault(pool, now)
+        if not replicas:
+            self._asleep.add(pool)
+        elif pool in self._asleep:
+            self._asleep.discard(pool)
+            self._worked[pool] = now
 
     def is_watched(self, pool: Pool) -> bool:
         """Whether the AgentNode may sleep."""
@@ -75,6 +88,7 @@ class Demands:
     def forget(self, pool: Pool) -> None:
         """The AgentNode is gone, or never sleeps."""
         self._worked.pop(pool, None)
+        self._asleep.discard(pool)
 
     def held(self, now: float) -> dict[Pool, int]:
         """The AgentNodes for which calls wait, with how many."""
@@ -104,3 +118,23 @@ class Demands:
 
     def _speaking(self, now: float) -> list[Voice]:
         return [voice for voice in self._voices if now - voice.heard <= SILENT_S]
+
+
+def is_starting(instances: Iterable[Instance], registry: Registry, limit_s: float, now: str) -> bool:
+    """Whether an instance is on its way to its first readiness, which is work: the call that woke it may have given up.
+
+    limit_s: the pool's idle time. now: UTC in RFC 3339, for the age of a pod is told by the API server alone.
+    """
+    bound_s = max(LONG_START_S, 2 * limit_s)
+    return any(
+        _was_never_ready(instance, registry) and _age_s(instance.pod.created, now) < bound_s for instance in instances
+    )
+
+
+def _was_never_ready(instance: Instance, registry: Registry) -> bool:
+    pod, record = instance.pod, registry.get(instance.pod.uid)
+    return not (pod.ready or pod.deleting or (record is not None and record.was_ready))
+
+
+def _age_s(created: str, now: str) -> float:
+    return (datetime.datetime.fromisoformat(now) - datetime.datetime.fromisoformat(created)).total_seconds()

@@ -101,6 +101,11 @@ def read_resource(kind: str, body: Raw) -> Resource:
     return Resource(kind, read_meta(body), body.get("spec") or {}, body.get("status") or {}, body.get("data") or {})
 
 
+def spec_concurrency(node: Resource) -> int:
+    """How many messages an instance of the AgentNode may have in its host, as its spec says or by default."""
+    return int(node.spec.get("concurrency", 16))
+
+
 def read_pod(body: Raw) -> Pod:
     """A pod that carries the label of an AgentNode."""
     meta, status = read_meta(body), body.get("status") or {}

@@ -102,6 +102,8 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
     deployment = snapshot.children.get(DEPLOYMENT)
     images = choose_images(node, deployment, context.images, context.around, may_roll=context.may_roll)
     shrink = plan_shrink(snapshot, replicas.deployment, context.instances, is_patient=context.is_patient)
+    # Before what the API server may refuse, where a run ends: a pool with a fault shrinks too
+    actions += shrink.marks
     wanted = [
         build_account(node),
         _config_map(snapshot, context),
@@ -114,7 +116,23 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
     for manifest in wanted:
         action = _apply_if_needed(manifest, snapshot, context.settled or {})
         actions += [action] if action else []
-    return [*actions, *shrink.marks]
+    return actions
+
+
+def plan_trust(snapshot: NodeSnapshot, ca_bundle: str, reported_generation: int) -> list[Action]:
+    """The write for an AgentNode of which nothing else may be planned: what its pods are to trust, when that changes.
+
+    All else of its assignments stays as it is. Where pods were told of no CA yet there is none to rotate: TLS begins
+    with new pods. Both other arguments as in Context.
+    """
+    held, current = snapshot.children.get(CONFIG_MAP), _current_assignments(snapshot)
+    if held is None or current is None or not ca_bundle or current.ca_bundle in ("", ca_bundle):
+        return []
+    wanted = Assignments()
+    wanted.CopyFrom(current)
+    wanted.ca_bundle = ca_bundle
+    action = _apply_if_needed(_next_config_map(snapshot, wanted, reported_generation), snapshot, {})
+    return [action] if action else []
 
 
 def waits_to_roll(snapshot: NodeSnapshot, context: Context) -> bool:
@@ -141,15 +159,21 @@ def next_generation(node: Resource, held: Resource | None, reported: int) -> int
 
 
 def _config_map(snapshot: NodeSnapshot, context: Context) -> Json:
-    """The assignments: as they are when they say what they should or may not change now, else with the next generation.
-
-    The resourceVersion makes the API server refuse it when another leader has written meanwhile.
-    """
+    """The assignments: as they are when they say what they should or may not change now, else the next ones."""
     node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
     wanted, current = _wanted_assignments(snapshot, context), _current_assignments(snapshot)
     if held is not None and current is not None and (not context.may_assign or is_same_work(current, wanted)):
         return build_config_map(node, held.data[names.ASSIGNMENTS_FILE])
-    wanted.generation = next_generation(node, held, context.reported_generation)
+    return _next_config_map(snapshot, wanted, context.reported_generation)
+
+
+def _next_config_map(snapshot: NodeSnapshot, wanted: Assignments, reported: int) -> Json:
+    """These assignments, which get the next generation.
+
+    The resourceVersion makes the API server refuse it when another leader has written meanwhile.
+    """
+    node, held = snapshot.node, snapshot.children.get(CONFIG_MAP)
+    wanted.generation = next_generation(node, held, reported)
     manifest = build_config_map(node, write_assignments(wanted))
     if held is not None:
         manifest["metadata"]["resourceVersion"] = held.meta.resource_version

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from switchboard_operator.checks import Fault, Proofs, check_agent, check_node, is_leftover
-from switchboard_operator.demand import Demand, Demands
+from switchboard_operator.demand import Demand, Demands, is_starting
 from switchboard_operator.desired import build_inline_node
 from switchboard_operator.digest import covers, digest_of
 from switchboard_operator.executing import Executor, Later
@@ -14,7 +14,7 @@ from switchboard_operator.hosting import Hostings, PoolHosting, hosting_of
 from switchboard_operator.instances import Instance, instances_of, observe_instances
 from switchboard_operator.objects import CONFIG_MAP, DEPLOYMENT, Resource
 from switchboard_operator.pacing import AssignmentPace, Key, Pace, change_of
-from switchboard_operator.plan import Action, Apply, Context, plan_node, waits_to_assign, waits_to_roll
+from switchboard_operator.plan import Action, Apply, Context, plan_node, plan_trust, waits_to_assign, waits_to_roll
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster, is_beginning, is_news
 from switchboard_operator.registry import Registry
@@ -101,17 +101,29 @@ class Reconciler:
         demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, tuple(instances), demand, now)
+        else:
+            refusal = await self._renew_trust(snapshot, now)
+            fault = fault or refusal
         status = build_node_status(
             snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
         )
         return await self._tell(key, node, status) or (RECHECK_S if fault else None)
 
+    async def _renew_trust(self, snapshot: NodeSnapshot, now: float) -> Fault | None:
+        """Else a new CA would cut off the pods of a pool that nothing else may be done for."""
+        reported = self.registry.reported_generation((snapshot.node.meta.namespace, snapshot.node.meta.name))
+        return await self.executor.run(plan_trust(snapshot, self.ca_bundle(), reported), snapshot.node, now)
+
     def _demand(self, snapshot: NodeSnapshot, instances: list[Instance], now: float) -> Demand:
         """The work for a pool that may sleep; it is looked at again when it may have been idle for long enough."""
         meta, limit_s = snapshot.node.meta, idle_limit_s(snapshot.node)
-        pool = (meta.namespace, meta.name)
+        pool, replicas = (meta.namespace, meta.name), snapshot.node.spec.get("replicas", 1)
+        if self.demands.is_watched(pool):  # the index may show a change before its event does
+            self.demands.watch(pool, replicas, now)
         demand = self.demands.of(pool, instances, self.registry, now)
-        if limit_s is not None and snapshot.node.spec.get("replicas", 1) and demand.idle_s < limit_s:
+        if limit_s is not None and is_starting(instances, self.registry, limit_s, self.utc_now()):
+            demand = replace(demand, idle_s=0.0)
+        if limit_s is not None and replicas and demand.idle_s < limit_s:
             self.add((names.AGENT_NODE, *pool), max(1.0, limit_s - demand.idle_s))
         return demand
 

@@ -51,7 +51,9 @@ class Patience:
 class Record:
     """One instance as its sidecar describes it. `heard`: when it last spoke; `load`: None until its first heartbeat.
 
-    `worked`: when it last had a message; its introduction counts as one.
+    `concurrency`: as of its introduction; its AgentNode's may have changed since then, which no heartbeat tells.
+    `worked`: when it last had a message; its introduction and its first readiness count as one.
+    `was_ready`: it has been ready since it registered.
     """
 
     pool: Pool
@@ -69,6 +71,7 @@ class Record:
     next_since: float = 0.0
     load: Load | None = None
     worked: float = 0.0
+    was_ready: bool = False
     hosted: Hosted | None = field(default=None, repr=False, compare=False)  # from which `agents` was read
 
 
@@ -88,13 +91,15 @@ def introduce(hello: Hello, now: float) -> Record:
     )
 
 
-def fold(record: Record, beat: Heartbeat, now: float) -> Record:
-    """The record after a heartbeat."""
+def fold(record: Record, beat: Heartbeat, now: float, concurrency: int | None = None) -> Record:
+    """The record after a heartbeat. concurrency: what holds now; None: what the record says."""
     load = fold_load(record.load, beat.load, now)
     # Sidecars say what is hosted when it has changed; comparing costs a tenth of reading
     is_same = not beat.HasField("hosted") or beat.hosted == record.hosted
     is_idle = record.load is not None and not load.work and load.messages == record.load.messages
-    activity, next_activity, next_since = _activity_after(record, _activity_of(record, beat), now)
+    was_ready = record.was_ready or beat.ready
+    seen = _activity_of(beat, record.concurrency if concurrency is None else concurrency)
+    activity, next_activity, next_since = _activity_after(record, seen, now)
     # Not dataclasses.replace, which takes three times as long: of thousands of instances this is most of what is done
     return Record(
         pool=record.pool,
@@ -111,7 +116,8 @@ def fold(record: Record, beat: Heartbeat, now: float) -> Record:
         next_activity=next_activity,
         next_since=next_since,
         load=load,
-        worked=record.worked if is_idle else now,
+        worked=record.worked if is_idle and was_ready == record.was_ready else now,
+        was_ready=was_ready,
         hosted=record.hosted if is_same else beat.hosted,
     )
 
@@ -149,9 +155,9 @@ def read_hosted(hosted: Hosted) -> tuple[HostedState, ...]:
     return tuple(agents[name] for name in sorted(agents))
 
 
-def _activity_of(record: Record, beat: Heartbeat) -> str:
+def _activity_of(beat: Heartbeat, concurrency: int) -> str:
     load = beat.load
-    if load.queued or (record.concurrency and load.in_flight >= record.concurrency):
+    if load.queued or (concurrency and load.in_flight >= concurrency):
         return "Saturated"
     return "Busy" if load.in_flight else "Idle"
 
@@ -174,6 +180,7 @@ class Registry:
     _records: dict[str, Record] = field(default_factory=dict)
     _pools: dict[Pool, set[str]] = field(default_factory=dict)
     _patience: dict[Pool, Patience] = field(default_factory=dict)
+    _concurrency: dict[Pool, int] = field(default_factory=dict)
     _judged: float = -math.inf
     _doubted: float = -math.inf  # when it was last judged that most are silent
 
@@ -201,13 +208,27 @@ class Registry:
         """The highest generation of assignments that an instance of the AgentNode has applied."""
         return max((record.generation for record in self.of(pool).values()), default=0)
 
-    def set_patience(self, pool: Pool, patience: Patience) -> None:
-        """How long to wait for this AgentNode's instances; the default until it is told."""
-        self._patience[pool] = patience
+    def set_patience(self, pool: Pool, patience: Patience | None) -> None:
+        """How long to wait for this AgentNode's instances; None, as until it is told: the default."""
+        if patience is None:
+            self._patience.pop(pool, None)
+        else:
+            self._patience[pool] = patience
 
     def patience(self, pool: Pool) -> Patience:
         """How long to wait for this AgentNode's instances."""
         return self._patience.get(pool, Patience())
+
+    def set_concurrency(self, pool: Pool, concurrency: int | None) -> None:
+        """How many messages an instance of this AgentNode may have in its host; None when it is gone."""
+        if concurrency is None:
+            self._concurrency.pop(pool, None)
+        else:
+            self._concurrency[pool] = concurrency
+
+    def concurrency_of(self, record: Record) -> int:
+        """How many messages an instance may have in its host: as its AgentNode says, if that is known."""
+        return self._concurrency.get(record.pool, record.concurrency)
 
     def in_grace(self, now: float) -> bool:
         """Just started: who has not registered yet may still be about to."""

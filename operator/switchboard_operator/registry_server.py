@@ -200,7 +200,8 @@ class RegistryService:
                 record = self._registry.get(pod_uid)
                 if record is None:  # forgotten while it was silent: its sidecar comes back and says everything anew
                     return
-                self._registry.put(fold(record, report.heartbeat, _now()))
+                concurrency = self._registry.concurrency_of(record)
+                self._registry.put(fold(record, report.heartbeat, _now(), concurrency))
 
     async def _tell(self, pool: Pool, news: asyncio.Event, directives: Directives) -> None:
         interval, generation = 0, -1

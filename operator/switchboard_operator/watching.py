@@ -84,6 +84,7 @@ class Watches:
         self._kinds_are_there = kinds_are_there
         self._loop: asyncio.AbstractEventLoop | None = None
         self._indexes: Indexes | None = None
+        self._whole: Indexes | None = None  # the same, once every index has had its first whole listing
         self._stopping = False
         self._end: asyncio.Event | None = None  # of this start of kopf; of its loop, so that no thread waits for it
         self.started = threading.Event()
@@ -105,10 +106,10 @@ class Watches:
                 self._loop.call_soon_threadsafe(self._end.set)
 
     async def look(self, read: Callable[[Indexes], T]) -> T:
-        """The value of `read` over the indexes, taken in their own loop; raises Later while there is none."""
-        ours, theirs, indexes = asyncio.get_running_loop(), self._loop, self._indexes
+        """The value of `read` over the indexes, taken in their own loop; raises Later until they are whole."""
+        ours, theirs, indexes = asyncio.get_running_loop(), self._loop, self._whole
         if theirs is None or indexes is None:
-            raise Later("the watches have not begun", 1.0)
+            raise Later("the watches are listing", 1.0)
         answer: asyncio.Future[T] = ours.create_future()
 
         def take() -> None:
@@ -132,7 +133,7 @@ class Watches:
         while not self._stopping:
             began = self._loop.time()
             self._listener.listing_begins()
-            self._indexes, self._end = None, asyncio.Event()
+            self._indexes, self._whole, self._end = None, None, asyncio.Event()
             if self._stopping:  # it was asked for before there was an event to set
                 return
             metrics.WATCH_STARTS.inc()
@@ -163,7 +164,7 @@ class Watches:
                     await end.wait()
 
     async def _watch_once(self, end: asyncio.Event) -> None:
-        calm_toggles()
+        calm_toggles(self._listed)
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         await kopf.operator(
             registry=self._registry(),
@@ -229,6 +230,9 @@ class Watches:
             zones=kwargs["zones"],
         )
         self.started.set()
+
+    def _listed(self) -> None:
+        self._whole = self._indexes
 
     async def _pod_event(self, body: kopf.Body, type: str | None, **_: Any) -> None:
         self._listener.pod_changed(read_pod(body), type == "DELETED")

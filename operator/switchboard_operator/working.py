@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from switchboard_kube import ApiError, Conflict, NotFound
@@ -36,7 +36,7 @@ RESYNC_S: Final = 300.0
 
 
 class Working:
-    """Of one replica; the queue stands still while it does not lead."""
+    """Of one replica; the queue stands still while it does not lead. leads: whether it does."""
 
     def __init__(
         self,
@@ -45,12 +45,14 @@ class Working:
         registry: Registry,
         watches: Watches,
         rng: random.Random,
+        leads: Callable[[], bool],
     ) -> None:
         self._queue = queue
         self._reconciler = reconciler
         self._registry = registry
         self._watches = watches
         self._rng = rng
+        self._leads = leads
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as the replica does."""
@@ -131,7 +133,14 @@ class Working:
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(RESYNC_S * self._rng.uniform(0.8, 1.2))
+            await self.resync()
+
+    async def resync(self) -> None:
+        """Name everything anew. A standby forgets what was named, or it would keep all that ever was."""
+        if self._leads():
             await self.add_all()
+        else:
+            self._queue.clear()
 
     async def add_all(self) -> bool:
         """Have every AgentNode and Agent looked at; whether they could be named: not while the watches begin."""

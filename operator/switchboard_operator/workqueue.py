@@ -49,6 +49,12 @@ class WorkQueue(Generic[K]):
         self._held = False
         self._changed.set()
 
+    def clear(self) -> None:
+        """Forget every key that is waiting."""
+        self._due.clear()
+        self._heap.clear()
+        self._failures.clear()
+
     def add(self, key: K, delay_s: float = 0.0) -> None:
         """Have the key looked at in `delay_s`, or earlier when that was asked for before."""
         due = asyncio.get_running_loop().time() + delay_s
@@ -154,6 +160,11 @@ class Lanes(Generic[K]):
         """Hand out what is due."""
         for lane in self._lanes.values():
             lane.release()
+
+    def clear(self) -> None:
+        """Forget every key that is waiting."""
+        for lane in self._lanes.values():
+            lane.clear()
 
     def add(self, key: K, delay_s: float = 0.0) -> None:
         """Have the key looked at in `delay_s`, or earlier when that was asked for before."""

@@ -48,7 +48,7 @@ def read_instance(pod: Pod, registry: Registry, metric: Metric, now: float) -> R
     record = registry.get(pod.uid)
     if record is None or not _is_fresh(record, registry.patience(record.pool), now):
         raise NoReading(f"pod {pod.name} has sent no heartbeat lately")
-    return Reading(_value([record], metric), now - record.heard)
+    return Reading(_value([record], registry, metric), now - record.heard)
 
 
 def read_pool(pool: Pool, pods: Iterable[Pod], registry: Registry, metric: Metric, now: float) -> Reading:
@@ -69,16 +69,16 @@ def read_pool(pool: Pool, pods: Iterable[Pod], registry: Registry, metric: Metri
             silent += pod.ready
     if silent > len(heard) or not heard:
         raise NoReading(f"{len(heard)} of {len(staying)} instances of AgentNode {pool[1]} have sent a heartbeat lately")
-    value = _value(heard, metric)
+    value = _value(heard, registry, metric)
     if not metric.is_share:
         value *= (len(heard) + silent) / len(heard)
     return Reading(value, max(now - record.heard for record in heard))
 
 
-def _value(records: Iterable[Record], metric: Metric) -> float:
-    counted = [(metric.parts(record.load), record.concurrency) for record in records if record.load is not None]
-    total = sum(parts for parts, _ in counted)
-    return total / max(1, sum(room for _, room in counted)) if metric.is_share else total
+def _value(records: Iterable[Record], registry: Registry, metric: Metric) -> float:
+    counted = [(record, record.load) for record in records if record.load is not None]
+    total = sum(metric.parts(load) for _, load in counted)
+    return total / max(1, sum(registry.concurrency_of(record) for record, _ in counted)) if metric.is_share else total
 
 
 def _is_fresh(record: Record, patience: Patience, now: float) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faulty_api import faulty_api
-from operator_process import OperatorProcess, StartOperator, agent_node, eventually
+from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually
 from real_pods import gateway_on, own_address, pod_of, sidecar_of, token_of
 from sidecar_ends import assignment, until, write_assignments
 
@@ -137,8 +137,13 @@ async def test_a_new_ca_is_told_to_pods_before_it_signs(
     kube: Kube, namespace: str, start_operator: StartOperator
 ) -> None:
     operator = start_operator(**OWN, **{names.ENV_CA_SETTLED: "3"})
-    await kube.create(AGENT_NODES, agent_node(namespace))
+    for name in ("writers", "paused"):
+        await kube.create(AGENT_NODES, agent_node(namespace, name))
     first = bundle_in(await eventually(lambda: kube.get(CONFIG_MAPS, "writers-assignments", namespace)))
+    await eventually(lambda: kube.get(CONFIG_MAPS, "paused-assignments", namespace))
+    pause = {"metadata": {"annotations": {names.PAUSED_ANNOTATION: "true"}}}
+    await kube.patch(AGENT_NODES, "paused", namespace, pause)
+    await eventually(lambda: kube.get(AGENT_NODES, "paused", namespace), is_paused, "the pool to be paused")
     await eventually(lambda: _signed(operator, first), lambda signed: signed == [True], "the port to be served")
     annotations = {"metadata": {"annotations": {names.ROTATE_ANNOTATION: "now"}}}
     await kube.patch(SECRETS, "switchboard-ca", namespace, annotations)
@@ -146,6 +151,9 @@ async def test_a_new_ca_is_told_to_pods_before_it_signs(
         lambda: _bundle(kube, namespace), lambda bundle: bundle != first, "a bundle of the old and the new CA"
     )
     assert first in both
+    await eventually(
+        lambda: _bundle(kube, namespace, "paused"), lambda bundle: bundle == both, "the pods of a paused pool to know"
+    )
     newest = await eventually(
         lambda: _signed(operator, both), lambda signed: signed == [True, False], "a certificate of the new CA"
     )
@@ -153,8 +161,12 @@ async def test_a_new_ca_is_told_to_pods_before_it_signs(
     assert bundle_in(await kube.get(CONFIG_MAPS, "writers-assignments", namespace)) == both
 
 
-async def _bundle(kube: Kube, namespace: str) -> str:
-    return bundle_in(await kube.get(CONFIG_MAPS, "writers-assignments", namespace))
+def is_paused(node: Json) -> bool:
+    return condition(node, "Progressing").get("reason") == "Paused"
+
+
+async def _bundle(kube: Kube, namespace: str, node: str = "writers") -> str:
+    return bundle_in(await kube.get(CONFIG_MAPS, f"{node}-assignments", namespace))
 
 
 async def _signed(operator: OperatorProcess, bundle: str) -> list[bool]:

@@ -5,13 +5,14 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from fake_sidecar import Sidecar, pods_of
+from faulty_api import faulty_api
 from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually
 from ports import free_port
 
@@ -22,11 +23,13 @@ from switchboard_kube import (
     NAMESPACES,
     PODS,
     SERVICES,
+    ApiError,
     Forbidden,
     Json,
     Kube,
     NotFound,
     Resource,
+    Unavailable,
     connect,
 )
 from switchboard_operator.metrics_api.documents import VERSIONS
@@ -70,11 +73,13 @@ async def publish(kube: Kube, namespace: str, port: int) -> None:
         )
 
 
-@pytest.fixture
-async def operator(kube: Kube, namespace: str, start_operator: StartOperator) -> AsyncIterator[OperatorProcess]:
+@contextlib.asynccontextmanager
+async def published(
+    kube: Kube, namespace: str, start_operator: StartOperator, **environment: str
+) -> AsyncIterator[OperatorProcess]:
     """An operator whose metrics APIs the API server has found to be available."""
     port = free_port()
-    environment = {names.ENV_METRICS_APIS: "custom,external", "SWITCHBOARD_METRICS_PORT": str(port)}
+    environment |= {names.ENV_METRICS_APIS: "custom,external", "SWITCHBOARD_METRICS_PORT": str(port)}
     await publish(kube, namespace, port)
     process = start_operator(**environment)
     try:
@@ -85,6 +90,13 @@ async def operator(kube: Kube, namespace: str, start_operator: StartOperator) ->
     finally:
         for group, version in VERSIONS.items():
             await kube.delete(API_SERVICES, f"{version}.{group}")
+
+
+@pytest.fixture
+async def operator(kube: Kube, namespace: str, start_operator: StartOperator) -> AsyncIterator[OperatorProcess]:
+    """One that is never kept waiting by the API server."""
+    async with published(kube, namespace, start_operator) as process:
+        yield process
 
 
 def is_available(api_service: Json) -> bool:
@@ -135,6 +147,9 @@ async def test_a_pod_s_work_is_read_through_the_api_server(
         await eventually(raw(kube, pool), lambda answer: answer["items"][0]["value"] == "7", "the sum of the pool")
         outside = f"{EXTERNAL}/namespaces/{namespace}/switchboard_in_flight?labelSelector=agentnode%3Dwriters"
         assert (await raw(kube, outside)())["items"][0]["value"] == "7"
+        await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"concurrency": 7}})
+        share = f"{CUSTOM}/namespaces/{namespace}/agentnodes.switchboard.dev/writers/saturation"
+        await eventually(raw(kube, share), lambda answer: answer["items"][0]["value"] == "500m", "the new concurrency")
         with pytest.raises(NotFound, match="in_flight, queued"):
             await raw(kube, f"{CUSTOM}/namespaces/{namespace}/pods/*/cpu")()
 
@@ -235,3 +250,26 @@ def trusting_with(pair: Path | None) -> ssl.SSLContext:
     if pair is not None:
         context.load_cert_chain(pair.with_suffix(".crt"), pair.with_suffix(".key"))
     return context
+
+
+async def test_no_number_is_told_while_pods_are_listed_and_the_api_is_available_meanwhile(
+    kube: Kube, namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+) -> None:
+    await kube.create(AGENT_NODES, agent_node(namespace))
+    async with faulty_api(server, tmp_path) as api:
+        api.held = (f"/api/v1/namespaces/{namespace}/pods",)
+        async with published(kube, namespace, start_operator, KUBECONFIG=str(api.kubeconfig)):
+            read = raw(kube, f"{CUSTOM}/namespaces/{namespace}/agentnodes.switchboard.dev/writers/in_flight")
+            with pytest.raises(Unavailable, match="the watches are listing"):
+                await read()
+            assert api.waiting, "the pods are being listed"
+            api.held = ()
+            await eventually(lambda: why_not(read), lambda why: "listing" not in why, "an answer")
+
+
+async def why_not(read: Callable[[], Awaitable[Json]]) -> str:
+    try:
+        await read()
+    except ApiError as error:
+        return str(error)
+    return ""

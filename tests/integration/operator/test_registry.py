@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import grpc.aio
 import pytest
 from fake_sidecar import Sidecar, pods_of
+from faulty_api import faulty_api
 from operator_process import OperatorProcess, StartOperator, agent, agent_node, condition, eventually
 
 from switchboard_kube import AGENT_NODES, AGENTS, LEASES, Json, Kube, Selector
@@ -107,6 +109,31 @@ async def test_a_silence_of_most_is_taken_for_a_fault_of_this_side(
         "a status after the edit",
     )
     assert list(states(node).values()) == ["Up"] * 4
+
+
+async def test_no_question_is_answered_while_pods_are_listed_though_there_may_be_none(
+    namespace: str, server: Path, tmp_path: Path, start_operator: StartOperator
+) -> None:
+    async with faulty_api(server, tmp_path) as api:
+        api.held = (f"/api/v1/namespaces/{namespace}/pods",)
+        operator = start_operator(KUBECONFIG=str(api.kubeconfig))
+
+        async def waiting() -> int:
+            return api.waiting
+
+        async with asking(operator) as ask:
+
+            async def refusal() -> str:
+                try:
+                    await ask(InstanceQuery(namespace=namespace))
+                except grpc.aio.AioRpcError as error:
+                    return f"{error.code().name}: {error.details()}"
+                return ""
+
+            await eventually(waiting, what="the listing of the pods")
+            assert await refusal() == "UNAVAILABLE: the watches are listing"
+            api.held = ()
+            await eventually(refusal, lambda why: not why, "an answer")
 
 
 async def test_assignments_arrive_and_the_agents_state_is_told(

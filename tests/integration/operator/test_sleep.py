@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 import pytest
+from fake_sidecar import Sidecar, pods_of
 from operator_process import OperatorProcess, StartOperator, agent_node, condition, eventually
 
 from switchboard_kube import AGENT_NODES, DEPLOYMENTS, HORIZONTAL_AUTOSCALERS, Json, Kube
@@ -47,6 +48,18 @@ async def speaking(port: int, namespace: str) -> AsyncIterator[Gateway]:
         call.cancel()
 
 
+@contextlib.asynccontextmanager
+async def ready_instance(kube: Kube, namespace: str, operator: OperatorProcess) -> AsyncIterator[None]:
+    """The pool's one pod, whose sidecar says that it is ready: one that never was keeps its pool awake."""
+    [pod] = await pods_of(kube, namespace, 1)
+    sidecar = Sidecar(pod, "writers")
+    sidecar.speak(operator.registry_port)
+    try:
+        yield
+    finally:
+        await sidecar.fall_silent()
+
+
 async def test_calls_that_wait_wake_a_pool_which_sleeps_again_when_idle(
     kube: Kube, namespace: str, start_operator: StartOperator
 ) -> None:
@@ -60,7 +73,7 @@ async def test_calls_that_wait_wake_a_pool_which_sleeps_again_when_idle(
 
     await kube.create(AGENT_NODES, agent_node(namespace, replicas=1, autoscaling=SLEEPER))
     await eventually(deployment, lambda held: held["spec"]["replicas"] == 1, "the Deployment")
-    async with speaking(operator.registry_port, namespace) as gateway:
+    async with speaking(operator.registry_port, namespace) as gateway, ready_instance(kube, namespace, operator):
         asleep = await eventually(
             node, lambda held: condition(held, "Ready").get("reason") == "ScaledToZero", "an idle pool asleep"
         )
@@ -73,12 +86,19 @@ async def test_calls_that_wait_wake_a_pool_which_sleeps_again_when_idle(
             "the autoscaler to stand still",
         )
         assert scaler["spec"]["minReplicas"] == 1
+        await pods_of(kube, namespace, 0)
 
         gateway.held = 1
         await eventually(deployment, lambda held: held["spec"]["replicas"] == 1, "the pool awake")
         assert (await node())["spec"]["replicas"] == 1
         gateway.held = 0
-        await eventually(deployment, lambda held: held["spec"]["replicas"] == 0, "the pool asleep again")
+        async with ready_instance(kube, namespace, operator):
+            await eventually(deployment, lambda held: held["spec"]["replicas"] == 0, "the pool asleep again")
+
+        await pods_of(kube, namespace, 0)
+        await kube.patch(AGENT_NODES, "writers", namespace, {"spec": {"replicas": 2}}, subresource="scale")
+        await pods_of(kube, namespace, 2)
+        assert (await node())["spec"]["replicas"] == 2, "who scales it up wakes it too"
 
 
 async def test_a_pool_of_fixed_size_zero_is_not_woken(

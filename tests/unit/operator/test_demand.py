@@ -1,7 +1,8 @@
 """When a pool sleeps and when it is woken: by what gateways and sidecars say, and never by what nobody could tell."""
 
 import dataclasses
-from typing import Any
+import datetime
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,15 +13,18 @@ from switchboard_operator.demand import Demand, Demands, Voice
 from switchboard_operator.instances import Instance, observe_instances
 from switchboard_operator.load import fold_load
 from switchboard_operator.plan import plan_node
-from switchboard_operator.registry import Registry
+from switchboard_operator.reconciling import Reconciler
+from switchboard_operator.registry import Registry, fold, introduce
 from switchboard_operator.replicas import Replicas, choose_replicas
 from switchboard_operator.snapshot import NodeSnapshot
 from switchboard_wire.internal_v1.registry_pb2 import Demand as Said
-from switchboard_wire.internal_v1.registry_pb2 import NodeDemand
+from switchboard_wire.internal_v1.registry_pb2 import Heartbeat, NodeDemand
 from switchboard_wire.v1 import frames_pb2 as pb
 
 POOL = ("ns", "writers")
 SLEEPER = {"minReplicas": 0, "maxReplicas": 3, "idleSeconds": 60}
+CREATED = "2026-11-01T00:00:00Z"
+HELLO = pb.Hello(namespace="ns", node="writers", instance="writers-a", pod_uid="uid-writers-a")
 
 
 class World:
@@ -29,7 +33,7 @@ class World:
     def __init__(self) -> None:
         self.registry = Registry(started=0.0)
         self.demands = Demands()
-        self.demands.watch(POOL, 0.0)
+        self.demands.watch(POOL, 1, 0.0)
         self.gateway: Voice = self.demands.join(0.0)
 
     def call(self, now: float, held: int = 0, in_flight: int = 0) -> list[tuple[str, str]]:
@@ -98,6 +102,118 @@ def test_an_instance_that_serves_and_is_not_heard_keeps_the_pool_awake(world: Wo
     world.beat(10.0)
     assert world.demand(100.0).idle_s == 0
     assert world.demand(100.0, ready=False).idle_s == 100.0, "one that never gets ready does not"
+
+
+def at(seconds: float) -> str:
+    """UTC, so long after the second in which the pod was created."""
+    created = datetime.datetime.fromisoformat(CREATED) + datetime.timedelta(seconds=seconds)
+    return created.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def decide(world: World, now: float, limit_s: int = 60, replicas: int = 1, **pod: Any) -> tuple[Replicas, list[float]]:
+    """What a reconcile decides for an instance that was created in second 0, and in how many seconds it comes again."""
+    absent, again = cast(Any, None), list[float]()
+    reconciler = Reconciler(
+        look=absent,
+        writer=absent,
+        executor=absent,
+        poster=absent,
+        registry=world.registry,
+        demands=world.demands,
+        images=absent,
+        around=absent,
+        add=lambda key, delay_s: again.append(delay_s),
+        add_gently=absent,
+        utc_now=lambda: at(now),
+    )
+    snapshot = sleeper(replicas, idleSeconds=limit_s)
+    snapshot = come_true(snapshot, plan_node(snapshot, CONTEXT))
+    instances = observe_instances([make_pod(**{"created": CREATED, "ready": False} | pod)], {}, {}, world.registry, now)
+    return choose_replicas(snapshot, reconciler._demand(snapshot, instances, now)), again
+
+
+AWAKE, ASLEEP = Replicas(1), Replicas(0, scale=0)
+
+
+@pytest.mark.parametrize(
+    ("age", "limit_s", "loads", "pod", "chosen"),
+    [
+        pytest.param(61.0, 60, False, {"running": False}, AWAKE, id="a pod that is not scheduled, or pulls its image"),
+        pytest.param(899.0, 60, False, {}, AWAKE, id="until the bound"),
+        pytest.param(900.0, 60, False, {}, ASLEEP, id="and no longer"),
+        pytest.param(899.0, 60, True, {}, AWAKE, id="a host that loads"),
+        pytest.param(900.0, 60, True, {}, ASLEEP, id="and one that loads for ever"),
+        pytest.param(1199.0, 600, False, {}, AWAKE, id="a pool that is idle for long before it sleeps is as patient"),
+        pytest.param(1200.0, 600, False, {}, ASLEEP, id="and then sleeps too"),
+        pytest.param(61.0, 60, False, {"deleting": True}, ASLEEP, id="a pod that goes will never be ready"),
+    ],
+)
+def test_a_pod_that_was_never_ready_keeps_its_pool_awake_until_a_bound(
+    age: float, limit_s: int, loads: bool, pod: dict[str, Any], chosen: Replicas
+) -> None:
+    world = World()
+    world.quiet(age)
+    if loads:
+        begun = introduce(HELLO, 1.0)
+        world.registry.put(fold(fold(begun, Heartbeat(ready=False), 2.0), Heartbeat(ready=False), age))
+    assert decide(world, age, limit_s, **pod) == (chosen, [float(limit_s)] if chosen == AWAKE else [])
+
+
+def test_once_an_instance_is_ready_its_pool_is_idle_since_then() -> None:
+    world = World()
+    record = introduce(HELLO, 1.0)
+    for now in (2.0, 360.0):
+        record = fold(record, Heartbeat(ready=False), now)
+    for now in (362.0, 364.0, 420.0):
+        record = fold(record, Heartbeat(ready=True), now)
+    world.registry.put(record)
+    world.quiet(421.0)
+    assert decide(world, 421.0, ready=True) == (AWAKE, [1.0])
+    assert decide(world, 422.0, ready=True) == (ASLEEP, [])
+
+
+def test_a_host_that_fails_after_it_was_ready_does_not_keep_its_pool_awake() -> None:
+    world = World()
+    record = introduce(HELLO, 1.0)
+    for now in range(2, 200, 2):  # ready and not by turns, as one that crashes again and again
+        record = fold(record, Heartbeat(ready=now % 4 == 0), float(now))
+    world.registry.put(record)
+    world.quiet(199.0)
+    assert decide(world, 199.0) == (ASLEEP, [])
+
+
+@pytest.mark.parametrize("told", [pytest.param(True, id="by its event"), pytest.param(False, id="by the index")])
+def test_a_pool_that_somebody_raises_from_none_stays_awake_for_its_idle_time(told: bool) -> None:
+    world = World()
+    world.demands.watch(POOL, 0, 100.0)
+    if told:  # replicas that do not lead hear of nothing else
+        world.demands.watch(POOL, 2, 500.0)
+    for now, chosen in ((500.0, Replicas(2)), (559.0, Replicas(2)), (560.0, ASLEEP)):
+        world.quiet(now)
+        world.registry.put(make_record(heard=now, was_ready=True, load=fold_load(None, pb.Load(), now)))
+        assert decide(world, now, replicas=2, ready=True)[0] == chosen
+        if told:
+            world.demands.watch(POOL, 2, now)  # what else changes of it says nothing
+
+
+def test_a_pool_woken_by_a_call_is_idle_since_that_call_or_its_own_waking(world: World) -> None:
+    world.demands.watch(POOL, 0, 50.0)
+    world.call(80.0, held=1)
+    world.demands.watch(POOL, 1, 80.5)
+    world.quiet(99.0)
+    assert world.demand(100.0) == Demand(idle_s=19.5)
+    world.call(90.0)
+    world.demands.watch(POOL, 1, 95.0)
+    world.quiet(99.0)
+    assert world.demand(100.0) == Demand(idle_s=10.0)
+
+
+def test_a_pool_that_may_no_longer_sleep_is_forgotten_as_one_that_slept(world: World) -> None:
+    world.demands.watch(POOL, 0, 10.0)
+    world.demands.forget(POOL)
+    world.demands.watch(POOL, 1, 20.0)
+    world.demands.watch(POOL, 1, 60.0)
+    assert world.demand(100.0) == Demand(idle_s=80.0)
 
 
 def test_a_call_that_is_lost_with_its_gateway_wakes_nobody(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from operator_objects import CONTEXT, NOW, make_meta, make_node, make_snapshot
@@ -12,10 +12,15 @@ from switchboard_kube.testing import FakeKube
 from switchboard_operator.executing import Executor, Later
 from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting, may_take, sight
 from switchboard_operator.objects import Resource
+from switchboard_operator.pacing import Key
 from switchboard_operator.plan import Apply, plan_node
 from switchboard_operator.posting import event_of, is_beginning, is_news
+from switchboard_operator.reconciling import Reconciler
+from switchboard_operator.registry import Registry
+from switchboard_operator.working import Working
 from switchboard_operator.workqueue import FEW, LONGEST_REST_S, LOOKS_PER_S, Lanes, WorkQueue
 from switchboard_operator.writing import REMEMBERED_S, Writer
+from switchboard_wire import names
 
 
 def lease(holder: str, renewed: str = "r1") -> Json:
@@ -156,6 +161,20 @@ async def test_a_held_queue_hands_out_nothing(queue: WorkQueue[str]) -> None:
     assert not getting.done()
     queue.release()
     assert await asyncio.wait_for(getting, 60) == "a"
+
+
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_standby_forgets_what_was_named_and_the_leader_names_everything(leads: bool) -> None:
+    lanes: Lanes[Key] = Lanes((names.AGENT_NODE, names.AGENT), lambda key: key[0], random.Random(1))
+    lanes.add((names.AGENT, "default", "gone"))
+
+    class OneNode:
+        async def look(self, _: object) -> list[Key]:
+            return [(names.AGENT_NODE, "default", "there")]
+
+    working = Working(lanes, cast(Reconciler, None), Registry(0.0), OneNode(), random.Random(1), lambda: leads)  # type: ignore[arg-type]
+    await working.resync()
+    assert len(lanes) == (2 if leads else 0)
 
 
 async def test_failures_wait_longer_each_time_until_one_succeeds(queue: WorkQueue[str]) -> None:

@@ -115,6 +115,17 @@ def test_an_agentnode_s_metric_is_of_all_its_instances(metric: str, expected: st
     assert values(ask(path, registry, *TWO)) == {"writers": expected}
 
 
+def test_saturation_is_of_the_concurrency_that_the_agentnode_says_now() -> None:
+    registry = registry_of(working("a", in_flight=4), working("b", in_flight=8))
+    registry.set_concurrency(("ns", "writers"), 4)
+    whole = f"{CUSTOM}/namespaces/ns/agentnodes.switchboard.dev/writers/saturation"
+    each = f"{CUSTOM}/namespaces/ns/pods/*/saturation"
+    assert values(ask(whole, registry, *TWO)) == {"writers": "1500m"}
+    assert values(ask(each, registry, *TWO)) == {"a": "1", "b": "2"}
+    registry.set_concurrency(("ns", "writers"), None)
+    assert values(ask(each, registry, *TWO)) == {"a": "250m", "b": "500m"}, "as they were introduced"
+
+
 @pytest.mark.parametrize(
     ("records", "pods", "expected"),
     [

@@ -18,9 +18,19 @@ from operator_objects import (
     replicas_of,
 )
 
-from switchboard_operator.assignments import read_assignments
+from switchboard_operator.assignments import is_same_work, read_assignments
 from switchboard_operator.objects import AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
-from switchboard_operator.plan import Action, Apply, Context, Remove, Scale, plan_node, waits_to_assign, waits_to_roll
+from switchboard_operator.plan import (
+    Action,
+    Apply,
+    Context,
+    Remove,
+    Scale,
+    plan_node,
+    plan_trust,
+    waits_to_assign,
+    waits_to_roll,
+)
 from switchboard_operator.pod import Images
 from switchboard_operator.shrink import Mark
 from switchboard_operator.snapshot import NodeSnapshot
@@ -246,6 +256,55 @@ def test_assignments_that_must_wait_stay_as_they_are_and_nothing_else_waits() ->
     trusting = dataclasses.replace(CONTEXT, ca_bundle="-----BEGIN CERTIFICATE-----")
     assert not waits_to_assign(bound, trusting), "what pods are to trust is there before they need it"
     assert not waits_to_assign(make_snapshot(), CONTEXT), "the first ones never wait"
+
+
+def trusting(bundle: str = "old") -> NodeSnapshot:
+    """An AgentNode that hosts one Agent and whose pods trust this."""
+    snapshot = make_snapshot(agents=[make_agent()])
+    return come_true(snapshot, plan_node(snapshot, dataclasses.replace(CONTEXT, ca_bundle=bundle)))
+
+
+def test_a_new_ca_is_told_to_a_pool_for_which_nothing_else_is_done() -> None:
+    snapshot = with_spec(dataclasses.replace(trusting(), agents=()), replicas=7, concurrency=1)
+    held = snapshot.children[CONFIG_MAP]
+    [action] = plan_trust(snapshot, "old and new", 5)
+    assert isinstance(action, Apply)
+    assert action.manifest["metadata"]["resourceVersion"] == held.meta.resource_version
+    told = come_true(snapshot, [action])
+    before, after = read_assignments(held), read_assignments(told.children[CONFIG_MAP])
+    assert before is not None
+    assert after is not None
+    assert (after.ca_bundle, after.generation) == ("old and new", 6)
+    assert is_same_work(before, after, but_for=["ca_bundle"]), "its Agents and its concurrency must stay"
+    assert plan_trust(told, "old and new", 6) == []
+    continued = dataclasses.replace(CONTEXT, ca_bundle="old and new")
+    assert planned(dataclasses.replace(told, node=make_node(), agents=(make_agent(),)), continued) == []
+
+
+def without_config_map(snapshot: NodeSnapshot) -> NodeSnapshot:
+    children = {kind: child for kind, child in snapshot.children.items() if kind != CONFIG_MAP}
+    return dataclasses.replace(snapshot, children=children)
+
+
+def with_config_map(snapshot: NodeSnapshot, **changes: Any) -> NodeSnapshot:
+    held = snapshot.children[CONFIG_MAP]
+    changed = dataclasses.replace(held, meta=dataclasses.replace(held.meta, **changes))
+    return dataclasses.replace(snapshot, children={**snapshot.children, CONFIG_MAP: changed})
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "bundle"),
+    [
+        pytest.param(trusting("same"), "same", id="the CA is the one that they trust"),
+        pytest.param(trusting("old"), "", id="nothing is TLS any more"),
+        pytest.param(trusting(""), "new", id="TLS begins with new pods"),
+        pytest.param(without_config_map(trusting()), "new", id="there are no assignments"),
+        pytest.param(with_config_map(trusting(), owner_uid="other"), "new", id="a former AgentNode's"),
+        pytest.param(with_config_map(trusting(), owner_kind="", owner_uid=""), "new", id="somebody else's"),
+    ],
+)
+def test_trust_is_not_touched_where(snapshot: NodeSnapshot, bundle: str) -> None:
+    assert plan_trust(snapshot, bundle, 0) == []
 
 
 def test_a_config_map_that_somebody_spoilt_is_written_anew() -> None:

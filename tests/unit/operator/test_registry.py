@@ -1,11 +1,13 @@
 """The registry by a clock that the test moves."""
 
 import dataclasses
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from operator_objects import NOW, make_pod, make_record
 
+from switchboard_operator.demand import Demands
 from switchboard_operator.instances import (
     LISTED_AGENTS,
     MAX_AGENT_MESSAGE,
@@ -28,9 +30,12 @@ from switchboard_operator.registry import (
     introduce,
     state_of,
 )
-from switchboard_wire.internal_v1.registry_pb2 import Heartbeat
-from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Hello, Hosted, HostedAgent, Load
+from switchboard_operator.registry_server import Board, RegistryService
+from switchboard_wire.internal_v1.registry_pb2 import Heartbeat, Report
+from switchboard_wire.v1.frames_pb2 import HOSTED_FAILED, HOSTED_READY, Capacity, Hello, Hosted, HostedAgent, Load
 
+POOL = ("ns", "writers")
+HELLO = Hello(namespace="ns", node="writers", instance="a", pod_uid="u", capacity=Capacity(concurrency=16))
 PATIENCE = Patience(degraded_s=6.0, down_s=10.0)
 
 
@@ -74,6 +79,37 @@ def test_an_activity_is_told_only_once_it_has_lasted() -> None:
     record = fold(fold(record, idle, 29.0), busy, 31.0)
     assert fold(record, busy, 60.0).activity == "Idle"
     assert fold(record, busy, 61.0).activity == "Busy"
+
+
+def test_an_instance_is_saturated_by_the_concurrency_that_its_agentnode_says_now() -> None:
+    registry = make_registry(introduce(HELLO, 0.0))
+
+    def activity(in_flight: int, since: int) -> str:
+        for now in range(since, since + 40, 2):
+            record = registry.of(POOL)["u"]
+            beat = Heartbeat(ready=True, load=Load(in_flight=in_flight))
+            registry.put(fold(record, beat, float(now), registry.concurrency_of(record)))
+        return registry.of(POOL)["u"].activity
+
+    assert activity(16, 0) == "Saturated", "as it was introduced"
+    registry.set_concurrency(POOL, 32)
+    assert activity(16, 100) == "Busy"
+    registry.set_concurrency(POOL, 2)
+    assert activity(2, 200) == "Saturated"
+    registry.set_concurrency(POOL, None)
+    assert activity(2, 300) == "Busy", "of one that is gone nothing is kept"
+
+
+async def test_a_heartbeat_is_judged_by_the_concurrency_that_its_agentnode_says_now() -> None:
+    registry = make_registry(introduce(HELLO, 0.0))
+    registry.set_concurrency(POOL, 2)
+
+    async def reports() -> AsyncIterator[Report]:
+        yield Report(heartbeat=Heartbeat(ready=True, load=Load(in_flight=2)))
+
+    service = RegistryService(registry, Board(), Demands(), lambda _pool: None, "operator-a")
+    await service._hear("u", reports())
+    assert registry.of(POOL)["u"].next_activity == "Saturated"
 
 
 def make_registry(*records: Record, started: float = -1000.0) -> Registry:

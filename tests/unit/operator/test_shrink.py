@@ -1,6 +1,7 @@
 """Which pods go when a pool shrinks: those that miss least, marked and seen to be marked before the number falls."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,12 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_objects import CONTEXT, come_true, make_child, make_node, make_pod, make_snapshot, replicas_of
 
+from switchboard_kube import HORIZONTAL_AUTOSCALERS, PODS, Forbidden, Json
+from switchboard_kube import Resource as Address
+from switchboard_kube.testing import FakeKube
+from switchboard_operator.executing import Executor
 from switchboard_operator.instances import Instance
 from switchboard_operator.load import Load, fold_load
 from switchboard_operator.objects import DEPLOYMENT, Pod
 from switchboard_operator.plan import Context, plan_node
 from switchboard_operator.shrink import CHOSEN, Mark, choose_pods, plan_shrink
 from switchboard_operator.snapshot import NodeSnapshot
+from switchboard_operator.writing import Writer
 from switchboard_wire.v1 import frames_pb2 as pb
 
 
@@ -142,3 +148,29 @@ def test_no_busy_pod_goes_while_an_idle_one_stays_and_two_plans_are_enough(work:
         stay = [one.load.work for one in instances if one.load and one.pod.name not in marked]
         go = [one.load.work for one in instances if one.load and one.pod.name in marked]
         assert max(go) <= min(stay)
+
+
+class WithoutAutoscalers(FakeKube):
+    """An API server that takes no HPA: of a quota, or of a policy."""
+
+    async def apply(self, resource: Address, manifest: Mapping[str, Any], *, force: bool = True) -> Json:
+        if resource == HORIZONTAL_AUTOSCALERS:
+            raise Forbidden(403, "Forbidden", "exceeded quota")
+        return await super().apply(resource, manifest, force=force)
+
+
+async def test_a_pool_whose_autoscaler_is_refused_marks_the_pods_that_go() -> None:
+    instances = [instance(make_pod("a"), 1), instance(make_pod("b")), instance(make_pod("c"))]
+    pods = [one.pod for one in instances]
+    before = make_snapshot(make_node(replicas=3, autoscaling={"minReplicas": 1, "maxReplicas": 8}), pods=pods)
+    before = come_true(before, plan_node(before, CONTEXT))
+    edited = make_node(replicas=1, autoscaling={"minReplicas": 1, "maxReplicas": 9})
+    context = dataclasses.replace(CONTEXT, instances=tuple(instances))
+    plan = plan_node(dataclasses.replace(before, node=edited), context)
+    kube = WithoutAutoscalers(
+        *((PODS, {"metadata": {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid}}) for pod in pods)
+    )
+    fault = await Executor(Writer(kube, lambda: None, lambda: 0.0)).run(plan, edited, 0.0)
+    assert fault is not None
+    assert fault.reason == "Forbidden"
+    assert {name for _, kind, name in kube.writes if kind == PODS.kind} == {"b", "c"}

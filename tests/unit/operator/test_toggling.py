@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
+import kopf
 import pytest
 from kopf._cogs.aiokits.aiotoggles import ToggleSet
+from kopf._core.reactor import orchestration
 
 from switchboard_operator.toggling import calm_toggles
 
@@ -13,7 +15,7 @@ from switchboard_operator.toggling import calm_toggles
 def calm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("make_toggle", "drop_toggle"):  # put back after the test
         monkeypatch.setattr(ToggleSet, name, getattr(ToggleSet, name))
-    calm_toggles()
+    calm_toggles(lambda: None)
 
 
 async def test_who_waits_is_woken_once_and_not_by_each_toggle_of_others() -> None:
@@ -50,3 +52,47 @@ async def test_who_waits_is_woken_when_the_set_turns(kind: Callable[[Iterable[bo
     await toggles.make_toggle(not ends)
     async with asyncio.timeout(60):
         await back
+
+
+async def begin_watches(listings: ToggleSet) -> None:
+    """As kopf does before it knows what there is to be watched."""
+    paused = ToggleSet(any)
+    ensemble = orchestration.Ensemble(listings, paused, await paused.make_toggle(name="missing"))
+    await orchestration.spawn_missing_watchers(
+        processor=unexpected,
+        settings=kopf.OperatorSettings(),
+        indexed_resources=(),
+        watched_resources=(),
+        watched_namespaces=(),
+        ensemble=ensemble,
+    )
+
+
+async def unexpected(**_: object) -> str | None:
+    raise AssertionError("there is nothing to be watched")
+
+
+async def test_that_all_is_listed_is_told_with_the_last_listing_and_not_before_there_is_any() -> None:
+    told: list[int] = []
+    listings = ToggleSet(all)
+    calm_toggles(lambda: told.append(len(listings)))
+    await begin_watches(listings)
+    assert not told, "nothing is listed yet"
+    kinds = [await listings.make_toggle(name=f"{kind}@ns") for kind in ("pods", "agentnodes")]
+    pod = await listings.make_toggle(name="a pod")
+    for toggle in (*kinds, pod):
+        assert not told
+        await listings.drop_toggle(toggle)
+    assert told == [0]
+
+
+async def test_that_all_is_listed_is_told_too_when_kopf_looks_for_more_to_watch_at_that_moment() -> None:
+    told: list[int] = []
+    listings = ToggleSet(all)
+    calm_toggles(lambda: told.append(len(listings)))
+    kind = await listings.make_toggle(name="pods@ns")
+    beginning = await listings.make_toggle(name="orchestration blocker")
+    await listings.drop_toggle(kind)
+    assert not told
+    await listings.drop_toggle(beginning)
+    assert told == [0]
