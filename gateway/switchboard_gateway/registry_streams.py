@@ -16,6 +16,7 @@ from switchboard_gateway.asking import nobody_to_ask
 from switchboard_gateway.core import Core
 from switchboard_gateway.demand import DemandMeter
 from switchboard_gateway.settings import GatewaySettings
+from switchboard_runtime.background import in_background
 from switchboard_runtime.dialing import Dialer
 from switchboard_wire import names
 from switchboard_wire.errors import name_of
@@ -41,8 +42,8 @@ JITTER: Final = 0.1
 
 
 @contextlib.asynccontextmanager
-async def tell_operators(core: Core, settings: GatewaySettings) -> AsyncIterator[None]:
-    """Tell every replica of the operator what calls there are, while open."""
+async def tell_operators(core: Core, settings: GatewaySettings, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Tell every replica of the operator what calls there are, while open. stop: set if that fails."""
 
     dialling = settings.identity.dialling()
 
@@ -53,12 +54,8 @@ async def tell_operators(core: Core, settings: GatewaySettings) -> AsyncIterator
     rng = Random()
     streams = RegistryStreams(core, hello, rng, dialling)
     targets = [settings.registries] if settings.registries and not settings.announced else []
-    dialing = asyncio.create_task(Dialer(targets, streams.connect, rng).run())
-    try:
+    async with in_background([Dialer(targets, streams.connect, rng).run()], stop):
         yield
-    finally:
-        dialing.cancel()
-        await asyncio.gather(dialing, return_exceptions=True)
 
 
 class RegistryStreams:

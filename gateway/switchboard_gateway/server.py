@@ -24,6 +24,7 @@ from switchboard_gateway.settings import GatewaySettings
 from switchboard_identity.identities import Gate
 from switchboard_identity.serving import CertificateFolder, ReloadingContext
 from switchboard_identity.settings import IdentitySettings
+from switchboard_runtime.background import in_background
 from switchboard_runtime.ops import OpsRoutes, serve_ops
 from switchboard_wire.security import Dialling
 
@@ -48,7 +49,11 @@ class Inside:
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close."""
+    """Serve until `stop` is set; then let calls in flight end, at most their deadline, and close.
+
+    A job that fails sets `stop`, and its error is raised at the end: a gateway whose directory stands still routes by
+    what was, and nobody would know.
+    """
     core = Core(
         settings.namespace,
         GatewayMetrics.create(),
@@ -59,18 +64,18 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     peers = Peers(core, _self(settings), settings.gateways, _peers_dialling(settings.identity))
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        inside = await enter(_directory(core, settings))
+        inside = await enter(_directory(core, settings, stop))
 
         def readiness() -> str | None:
             return "the gateway stops" if stop.is_set() else inside.readiness()
 
         await enter(serve_ops(OpsRoutes(readiness), settings.ops_port, settings.bind))
-        links_tls = await enter(_tls(settings))
+        links_tls = await enter(_tls(settings, stop))
         rules = LinkRules(settings.instance, inside.gate, links_tls, settings.identity.plain_text)
         await enter(LinkServer(core, rules, peers).serve(settings.bind, settings.links_port))
-        await enter(tell_operators(core, settings))
+        await enter(tell_operators(core, settings, stop))
         limits = settings.grpc
-        security = await enter(secure(settings.access, core.metrics.count_reviews("clients")))
+        security = await enter(secure(settings.access, stop, core.metrics.count_reviews("clients")))
         guard, certificate = security.guard, security.certificate
         age = Age(limits.connection_age_s, limits.connection_grace_s)
         sessions = Sessions(core, age, guard)
@@ -82,7 +87,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         await enter(serve_grpc(f"{settings.bind}:{settings.grpc_port}", public, health, limits, certificate))
         rest = RestLimits(socket=SocketLimits(age=age))
         await enter(serve_rest(core, settings.bind, settings.http_port, rest, security))
-        await enter(_dialling(peers))
+        await enter(in_background([peers.run()], stop))  # keeps links with the other replicas
         ports = {"grpc": settings.grpc_port, "http": settings.http_port, "links": settings.links_port}
         log.info("gateway serves", extra=ports | {"tls": certificate is not None, "auth": guard is not None})
         await stop.wait()
@@ -100,17 +105,6 @@ def _peers_dialling(identity: IdentitySettings) -> Dialling:
     return Dialling((folder / "ca.crt").read_bytes if folder is not None else None, identity.token_path)
 
 
-@contextlib.asynccontextmanager
-async def _dialling(peers: Peers) -> AsyncIterator[None]:
-    """Keep links with the other replicas while open."""
-    dialling = asyncio.create_task(peers.run())
-    try:
-        yield
-    finally:
-        dialling.cancel()
-        await asyncio.gather(dialling, return_exceptions=True)
-
-
 async def _drain(core: Core, leave_s: float) -> None:
     """Stay until the Service no longer brings clients here and every call in flight has ended."""
     log.info("gateway drains", extra={"calls": core.active, "sessions": len(core.sessions)})
@@ -124,23 +118,19 @@ async def _drain(core: Core, leave_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _tls(settings: GatewaySettings) -> AsyncIterator[ReloadingContext | None]:
+async def _tls(settings: GatewaySettings, stop: asyncio.Event) -> AsyncIterator[ReloadingContext | None]:
     """The certificate of the links, kept fresh while open; None: plain text. Raises OSError without a certificate."""
     folder = settings.identity.tls_folder
     if folder is None:
         yield None
         return
     context = ReloadingContext(CertificateFolder(folder))
-    keeping = asyncio.create_task(context.keep())
-    try:
+    async with in_background([context.keep()], stop):
         yield context
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
-async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Inside]:
+async def _directory(core: Core, settings: GatewaySettings, stop: asyncio.Event) -> AsyncIterator[Inside]:
     """Keep the core's directory, and with it the members of the installation, while open."""
     identity = settings.identity
     if settings.announced:
@@ -158,7 +148,6 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
         own_uid = "" if settings.zone else settings.pod_uid
         directory = ClusterDirectory(kube, core, settings.namespaces, own_uid, identity.home)
         events = CircuitEvents(kube, core, directory.agent, settings.instance)
-        watching = [asyncio.create_task(work) for work in (directory.run(), events.run())]
         all_linked = False
 
         def readiness() -> str | None:
@@ -169,13 +158,9 @@ async def _directory(core: Core, settings: GatewaySettings) -> AsyncIterator[Ins
             all_linked = all_linked or not missing or clock() - started > LINK_WAIT_S
             return None if all_linked else f"{len(missing)} instances have not linked yet"
 
-        try:
+        async with in_background([directory.run(), events.run()], stop):
             count = core.metrics.count_reviews("pods")
             yield Inside(readiness, build_gatekeeper(identity, kube, directory.membership, count))
-        finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
 
 
 def _gate_by_file(identity: IdentitySettings) -> Gate | None:

@@ -104,9 +104,10 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
     shrink = plan_shrink(snapshot, replicas.deployment, context.instances, is_patient=context.is_patient)
     # Before what the API server may refuse, where a run ends: a pool with a fault shrinks too
     actions += shrink.marks
+    account, assignments = build_account(node), _config_map(snapshot, context)
     wanted = [
-        build_account(node),
-        _config_map(snapshot, context),
+        # For the same reason: pods that run must hear of a new CA
+        *([assignments, account] if CONFIG_MAP in snapshot.children else [account, assignments]),
         build_service(node),
         build_budget(node),
         build_deployment(node, shrink.replicas, images, context.around),

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 import kopf
 
 from switchboard_operator import metrics
+from switchboard_operator.ending import run_kopf
 from switchboard_operator.executing import Later
 from switchboard_operator.forgetting import NoEssence, NoProgress
 from switchboard_operator.indexing import CHILDREN, INDEXES, PODS, SLICES, Keys, Part
@@ -166,7 +167,7 @@ class Watches:
     async def _watch_once(self, end: asyncio.Event) -> None:
         calm_toggles(self._listed)
         where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
-        await kopf.operator(
+        await run_kopf(
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,

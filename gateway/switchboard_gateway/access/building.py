@@ -10,10 +10,13 @@ from switchboard_gateway.access.guard import Guard, GuardRules
 from switchboard_gateway.access.security import Security
 from switchboard_gateway.access.settings import AccessSettings
 from switchboard_identity.asking import Count, count_nothing
+from switchboard_runtime.background import in_background
 
 
 @contextlib.asynccontextmanager
-async def secure(settings: AccessSettings, count: Count = count_nothing) -> AsyncIterator[Security]:
+async def secure(
+    settings: AccessSettings, stop: asyncio.Event, count: Count = count_nothing
+) -> AsyncIterator[Security]:
     """The guard and the certificate, kept fresh, while open. count: told of each review. Raises NoCertificate."""
     async with contextlib.AsyncExitStack() as stack:
         guard = None
@@ -22,7 +25,7 @@ async def secure(settings: AccessSettings, count: Count = count_nothing) -> Asyn
         certificate = None
         if settings.tls_folder is not None:
             certificate = ClientCertificate(settings.tls_folder)
-            await stack.enter_async_context(_kept(certificate))
+            await stack.enter_async_context(in_background([certificate.keep()], stop))
         yield Security(guard, certificate)
 
 
@@ -36,13 +39,3 @@ async def _guard(settings: AccessSettings, count: Count) -> AsyncIterator[Guard]
     # A connection of its own: reviews do not wait behind lists and watches
     async with connect() as kube:
         yield Guard(KubeReviews(kube), rules, asyncio.get_running_loop().time, time.time, count)
-
-
-@contextlib.asynccontextmanager
-async def _kept(certificate: ClientCertificate) -> AsyncIterator[None]:
-    keeping = asyncio.create_task(certificate.keep())
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)

@@ -1,5 +1,6 @@
 """The ports of clients in this process, before a core with agents, and a real API server that knows the clients."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -43,7 +44,7 @@ def serving(control_plane: Path, namespace: str, tmp_path: Path, monkeypatch: py
             monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig))
             core = Core(namespace, GatewayMetrics.create(CollectorRegistry()))
             fake = host_agents(core, namespace)
-            security = await enter(secure(settings, core.metrics.count_reviews("clients")))
+            security = await enter(secure(settings, asyncio.Event(), core.metrics.count_reviews("clients")))
             guard, certificate = security.guard, security.certificate
             sessions = Sessions(core, guard=guard)
             tls = certificate.context if certificate is not None else None

@@ -19,7 +19,7 @@ from operator_objects import (
 )
 
 from switchboard_operator.assignments import is_same_work, read_assignments
-from switchboard_operator.objects import AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
+from switchboard_operator.objects import ACCOUNT, AUTOSCALER, CHILD_KINDS, CONFIG_MAP, DEPLOYMENT, Resource
 from switchboard_operator.plan import (
     Action,
     Apply,
@@ -279,6 +279,15 @@ def test_a_new_ca_is_told_to_a_pool_for_which_nothing_else_is_done() -> None:
     assert plan_trust(told, "old and new", 6) == []
     continued = dataclasses.replace(CONTEXT, ca_bundle="old and new")
     assert planned(dataclasses.replace(told, node=make_node(), agents=(make_agent(),)), continued) == []
+
+
+def test_pods_that_run_hear_of_a_new_ca_before_anything_that_may_be_refused() -> None:
+    """A refusal ends a run: a ServiceAccount that a policy refuses must not cut them off."""
+    snapshot = come_true(make_snapshot(), plan_node(make_snapshot(), CONTEXT))
+    without_account = {kind: child for kind, child in snapshot.children.items() if kind != ACCOUNT}
+    renewed = dataclasses.replace(CONTEXT, ca_bundle="old and new")
+    plan = plan_node(dataclasses.replace(snapshot, children=without_account), renewed)
+    assert [action.kind for action in plan if isinstance(action, Apply)][:2] == [CONFIG_MAP, ACCOUNT]
 
 
 def without_config_map(snapshot: NodeSnapshot) -> NodeSnapshot:
