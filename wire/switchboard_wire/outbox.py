@@ -1,6 +1,7 @@
 """What waits to be written on one stream, and which of it goes into the next batch."""
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from switchboard_wire.limits import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -54,6 +55,13 @@ def serialize(frames: list[pb.Frame]) -> bytes:
     return b"".join(parts)
 
 
+Refuse = Callable[[pb.Frame], pb.Frame | None]
+
+
+def _leave_out(_: pb.Frame) -> None:
+    return None
+
+
 class Outbox:
     """Frames in the order they were sent, taken as serialized batches of at most 64 frames and 256 KiB.
 
@@ -61,12 +69,13 @@ class Outbox:
     no more than a round of the calls that wait; the frames of one call keep their order. Each frame is looked at a
     bounded number of times, however many wait.
 
-    oversized: frames that `take` has set aside, as no batch may hold them; for the owner to take.
+    refuse: given a frame that no batch may hold; what goes in its place, if anything.
     """
 
-    __slots__ = ("_bytes", "_frames", "_measured", "_turn_bytes", "_turn_frames", "_turns", "oversized")
+    __slots__ = ("_bytes", "_frames", "_measured", "_refuse", "_turn_bytes", "_turn_frames", "_turns")
 
-    def __init__(self) -> None:
+    def __init__(self, refuse: Refuse = _leave_out) -> None:
+        self._refuse = refuse
         self._frames: list[pb.Frame] = []  # what came last, in order of arrival
         self._measured = 0  # so many of them are counted in _bytes
         self._bytes = 0
@@ -74,7 +83,6 @@ class Outbox:
         self._turns: OrderedDict[int, deque[tuple[pb.Frame, int]]] = OrderedDict()
         self._turn_frames = 0
         self._turn_bytes = 0
-        self.oversized: list[pb.Frame] = []
 
     def __len__(self) -> int:
         return len(self._frames) + self._turn_frames
@@ -119,11 +127,13 @@ class Outbox:
     def _line_up(self) -> None:
         """Give what came since the last batch its place in its call's queue."""
         turns = self._turns
-        for frame in self._frames:
-            size = frame.ByteSize() + FRAME_BYTES
+        for waiting in self._frames:
+            frame, size = waiting, waiting.ByteSize() + FRAME_BYTES
             if size > MAX_MESSAGE_BYTES:
-                self.oversized.append(frame)
-                continue
+                instead = self._refuse(frame)
+                if instead is None:
+                    continue
+                frame, size = instead, instead.ByteSize() + FRAME_BYTES
             queue = turns.get(frame.call)
             if queue is None:
                 queue = turns[frame.call] = deque()

@@ -71,7 +71,7 @@ class Peer:
         self.events = events
         self.label = label
         self.calls: dict[int, FrameHandler] = {}
-        self.outbox = Outbox()
+        self.outbox = Outbox(self._refuse)
         self.heard = True
         self.lost = False
         self.bound: int | None = MAX_OUTBOX_BYTES
@@ -131,33 +131,29 @@ class Peer:
             if handler is None:  # a further piece of a call that was ended so
                 return False
             self.forget(frame.call)
-        self._put(instead, handler)
-        return False
-
-    def _put(self, instead: Instead, handler: FrameHandler | None) -> None:
         if instead.written is not None:
             self.outbox.append(instead.written)
+        self._tell(instead, handler)
+        return False
+
+    def _tell(self, instead: Instead, handler: FrameHandler | None) -> None:
         if instead.told is not None and handler is not None:
             asyncio.get_running_loop().call_soon(handler, instead.told)
 
     def take(self) -> bytes:
         """The next batch; empty when nothing waits. Calls with a frame that no other end would read are told."""
-        batch = self.outbox.take()
-        if not self.outbox.oversized:
-            return batch
-        oversized, self.outbox.oversized = self.outbox.oversized, []
-        for frame in oversized:
-            self._refuse(frame)
-        return batch or self.outbox.take()
+        return self.outbox.take()
 
-    def _refuse(self, frame: pb.Frame) -> None:
+    def _refuse(self, frame: pb.Frame) -> pb.Frame | None:
+        """What goes in the place of a frame that no other end would read; its call is told."""
         instead = refuse(frame, ours=bool(frame.call & 1) == self._dialled)
         if instead is None:
             kind = pb.Kind.Name(frame.kind)
             log.error("%s: not sent: a %s of over %d bytes", self.label or "a peer", kind, MAX_MESSAGE_BYTES)
-            return
+            return None
         handler = self.calls.pop(frame.call, None)
-        self._put(instead, handler)
+        self._tell(instead, handler)
+        return instead.written
 
     def _measure(self) -> None:
         """Shut the peer when too much waits; open it again when half of that is gone."""

@@ -43,14 +43,23 @@ def shed(frame: pb.Frame, label: str, *, ours: bool) -> Instead | None:
 def refuse(frame: pb.Frame, *, ours: bool) -> Instead | None:
     """What to do instead of writing a frame that no other end would read; None: nothing can tell of it.
 
-    Payloads are cut into pieces, so these are headers. One such frame would end the stream with all calls on it.
+    Our own payloads are cut into pieces, so that headers are what is too large, or a piece from elsewhere that has just
+    fitted. One such frame would end the stream with all calls on it.
     """
-    if frame.kind == pb.OPEN:
+    kind, call = frame.kind, frame.call
+    piece = f"a piece is over {MAX_MESSAGE_BYTES} bytes: send smaller ones"
+    if kind == pb.OPEN:
         why = f"headers: over {MAX_MESSAGE_BYTES} bytes with ids; put data in the payload"
-        return Instead(told=close_with(frame.call, ErrorValue(pb.VALIDATION_FAILED, why)))
-    if frame.kind == pb.CLOSE and not ours:
+        return Instead(told=close_with(call, ErrorValue(pb.VALIDATION_FAILED, why)))
+    if kind == pb.DATA and ours:
+        fault = ErrorValue(pb.VALIDATION_FAILED, piece, delivered=pb.DELIVERED_MAYBE)
+        return Instead(pb.Frame(kind=pb.CANCEL, call=call), close_with(call, fault))
+    if kind == pb.DATA:
+        fault = ErrorValue(pb.PROCESSING_ERROR, f"the answer: {piece}", delivered=pb.DELIVERED_YES)
+        return Instead(close_with(call, fault), pb.Frame(kind=pb.CANCEL, call=call))
+    if kind == pb.CLOSE and not ours:
         why = f"the answer's headers are over {MAX_MESSAGE_BYTES} bytes"
-        return Instead(close_with(frame.call, ErrorValue(pb.PROCESSING_ERROR, why, delivered=pb.DELIVERED_YES)))
+        return Instead(close_with(call, ErrorValue(pb.PROCESSING_ERROR, why, delivered=pb.DELIVERED_YES)))
     return None
 
 

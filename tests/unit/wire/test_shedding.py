@@ -163,6 +163,23 @@ async def test_an_answer_that_is_too_large_is_an_error_to_its_caller() -> None:
     assert (close.call, close.error.code, close.error.delivered) == (1, pb.PROCESSING_ERROR, pb.DELIVERED_YES)
 
 
+@pytest.mark.parametrize("dialled", [True, False], ids=["of the request", "of the answer"])
+async def test_a_piece_that_is_too_large_ends_its_call_with_an_error_on_both_ends(dialled: bool) -> None:
+    peer = Peer(Silent(), dialled=dialled, label="the other end")
+    told: list[pb.Frame] = []
+    peer.accept(1, told.append)
+    peer.send(pb.Frame(kind=pb.DATA, call=1, data=b"x" * MAX_MESSAGE_BYTES))
+    peer.send(pb.Frame(kind=pb.CLOSE, call=1) if not dialled else pb.Frame(kind=pb.DATA, call=1, end=True))
+    frames = [
+        frame for data in [batch async for batch in batches_of(peer)] for frame in pb.Batch.FromString(data).frames
+    ]
+    await asyncio.sleep(0)
+    closed, cancelled = (told[0], frames[0]) if dialled else (frames[0], told[0])
+    assert closed.error.code == (pb.VALIDATION_FAILED if dialled else pb.PROCESSING_ERROR)
+    assert (closed.error.delivered, cancelled.kind) == (pb.DELIVERED_MAYBE if dialled else pb.DELIVERED_YES, pb.CANCEL)
+    assert not peer.calls
+
+
 async def test_a_message_of_the_stream_itself_that_is_too_large_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     peer = Peer(Silent(), dialled=True, label="the sidecar")
     peer.send(pb.Frame(kind=pb.HOSTED, hosted=pb.Hosted(agents=[pb.HostedAgent(message="x" * MAX_MESSAGE_BYTES)])))
