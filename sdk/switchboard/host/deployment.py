@@ -222,7 +222,7 @@ class Deployment:
         await agent.idle()
         try:
             await agent.run_hook(agent.loaded.definition.on_stop)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.error("on_stop failed", exc_info=error, extra={"agent": deployed.name})
         log.info("agent stopped", extra={"agent": deployed.name})
 
