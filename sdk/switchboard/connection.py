@@ -75,7 +75,7 @@ class Connection:
         self._must_dial = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._newcomer: tuple[Peer, asyncio.Event] | None = None  # a stream that no call goes over yet
-        self._reason = "not tried yet"
+        self._reason = "no answer yet"
 
     # Events of the stream
 
@@ -206,9 +206,11 @@ class Connection:
             self._refusal = told
             self._connected.set()
         elif isinstance(error, aio.AioRpcError):
-            self._reason = told.message if told is not None else str(error.details())
+            reason = told.message if told is not None else str(error.details())
             if told is None and not self._has_connected:
-                self._reason = await explain(self.address, self._credentials, self._reason)
+                # Until this is known the one before it stays: who gives up meanwhile is told more by that
+                reason = await explain(self.address, self._credentials, reason)
+            self._reason = reason
         else:
             self._reason = f"no greeting within {GREETING_WAIT_S:g} s"
 
