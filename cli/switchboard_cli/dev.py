@@ -31,7 +31,7 @@ from switchboard_wire.v1 import frames_pb2 as pb
 NODE = "dev"
 # As long as the files of one save take to come, far below what a person notices
 SETTLE_MS = 50
-# All agents that loaded answer within moments of each other; one that does not keeps nobody waiting for longer
+# Agents that come answer within moments of each other; one that does not keeps nobody waiting for longer
 ALL_REACHABLE_S = 5.0
 # Of many files that change at once the first few are told
 MAX_SHOWN = 3
@@ -97,7 +97,8 @@ class _Dev:
         self._hosts: Hosts | None = None
         if work.code is not None:
             successor = {names.ENV_LOAD_FIRST: str(self._assignments)} if options.reload else None
-            self._hosts = Hosts(HostPlan(self._host_env(work.code), successor), self._feed, self._stop)
+            plan = HostPlan(self._host_env(work.code), successor, self._reachable_agents)
+            self._hosts = Hosts(plan, self._feed, self._stop)
 
     async def run(self) -> int:
         """Start, watch, end. Returns the exit status."""
@@ -221,7 +222,7 @@ class _Dev:
                 self._stop.set()
                 return
             self._feed.say("no agent of the code runs yet: mend it, it is loaded as it is saved", bad=True)
-        agents = await self._reachable_agents(loaded or [])
+        agents = await self._reachable_agents([*(loaded or ()), *(server.type for server in self._work.http)])
         self._feed.say(f"ready in {time.monotonic() - started:.1f} s: {', '.join(agents)}")
         ports = self._ports
         elsewhere = "" if ports.grpc == names.GATEWAY_GRPC_PORT else f" --gateway localhost:{ports.grpc}"
@@ -236,14 +237,14 @@ class _Dev:
         self._feed.say(f"  curl {url} \\\n    -H 'content-type: application/json' -d '{{\"input\": \"Hello\"}}'")
         self._feed.say("Ctrl-C ends it." + (" Changes are loaded as they are saved." if self._reloads else ""))
 
-    async def _reachable_agents(self, loaded: Collection[str]) -> list[str]:
-        """The types of the agents that answer, once those that `loaded` do, or after a while any: an HTTP server may
-        have their type, and users may have to fix their code before there is one at all."""
+    async def _reachable_agents(self, expected: Collection[str]) -> list[str]:
+        """The types of the agents that answer, once all that are expected do, or after a while any: an HTTP server may
+        not run yet, and users may have to fix their code before there is one at all."""
         url = f"http://127.0.0.1:{self._ports.http}/api/v1/agents"
         patient_until = time.monotonic() + ALL_REACHABLE_S
         while True:
             ready = await asyncio.to_thread(_fetch_ready, url)
-            if ready and (set(loaded) <= set(ready) or time.monotonic() > patient_until):
+            if ready and (set(expected) <= set(ready) or time.monotonic() > patient_until):
                 return ready
             await asyncio.sleep(0.05)
 

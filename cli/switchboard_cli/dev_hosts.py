@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,11 @@ OnLine = Callable[[str, str], Record | None]
 @dataclass(frozen=True, slots=True)
 class HostPlan:
     """The environment of hosts. successor: what it has beside for one that waits and then loads before it joins; None
-    when there are to be none."""
+    when there are to be none. reachable: waits until the gateway knows these agents."""
 
     env: Mapping[str, str]
     successor: Mapping[str, str] | None
+    reachable: Callable[[Collection[str]], Awaitable[object]]
 
 
 class Hosts:
@@ -78,16 +79,17 @@ class Hosts:
         except asyncio.CancelledError:
             await host.child.stop()
             raise
-        took = f"{time.monotonic() - saved:.1f} s"
         if ready is None:
             await host.child.stop()
             self._feed.say(f"not reloaded: {changed} has an error, the code from before serves on", bad=True)
         else:
             old, self._serving = self._serving, host
-            self._feed.say(f"reloaded in {took} after a change of {changed}: {', '.join(ready)}")
             self._beside(self._tell_end(host))
             if old is not None:
                 self._beside(old.child.stop())
+            await self._plan.reachable(ready)
+            took = f"{time.monotonic() - saved:.1f} s"
+            self._feed.say(f"reloaded in {took} after a change of {changed}: {', '.join(ready)}")
         await self._start_spare()
 
     async def _start_spare(self) -> None:

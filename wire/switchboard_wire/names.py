@@ -114,6 +114,7 @@ ENV_TLS: Final = (
 )
 ENV_CA_SETTLED: Final = "SWITCHBOARD_CA_SETTLED_SECONDS"  # for which a new CA is known everywhere before it signs
 ENV_TLS_FOLDER: Final = "SWITCHBOARD_TLS_FOLDER"  # tls.crt, tls.key, ca.crt of a gateway or operator
+ENV_CONNECT_TIMEOUT: Final = "SWITCHBOARD_CONNECT_TIMEOUT"  # seconds, of the commands
 ENV_CA_FILE: Final = "SWITCHBOARD_CA_FILE"  # certificates to trust, of a client or of a sidecar outside Kubernetes
 ENV_PLAIN_TEXT: Final = "SWITCHBOARD_PLAIN_TEXT"  # accepted: links without TLS too, while it is being turned on
 ENV_CHECK_TOKENS: Final = "SWITCHBOARD_CHECK_TOKENS"  # true: streams inside the installation must show a token

@@ -20,6 +20,7 @@ from ports import free_port
 
 from switchboard import AgentNotFound, ProcessingError, SyncClient, ValidationFailed
 from switchboard_cli.dev_target import DevError, choose_ports
+from switchboard_wire import names
 
 pytestmark = pytest.mark.integration
 
@@ -79,7 +80,10 @@ class Dev:
         """One command beside it: its status, stdout and stderr."""
         command = [sys.executable, "-m", "switchboard_cli.main", *arguments]
         command += ["--gateway", gateway or f"localhost:{self.grpc}"]
-        ended = subprocess.run(command, input=text, capture_output=True, text=True, timeout=WAIT_S, check=False)
+        env = {names.ENV_CONNECT_TIMEOUT: "60", **os.environ}
+        ended = subprocess.run(
+            command, env=env, input=text, capture_output=True, text=True, timeout=WAIT_S, check=False
+        )
         return ended.returncode, ended.stdout, ended.stderr
 
     def interrupt(self) -> int:
@@ -343,6 +347,6 @@ def test_send_and_agents_print_what_scripts_need(dev: Callable[..., Dev]) -> Non
     assert status == 0
     assert table.splitlines()[0].split()[:4] == ["NAME", "TYPE", "VERSION", "READY"]
     assert [json.loads(line)["type"] for line in run("agents", "--json")[1].splitlines()] == ["divide", "shout"]
-    status, _, error = run("agents", gateway="127.0.0.1:1")
+    status, _, error = run("agents", "--connect-timeout", "1", gateway="127.0.0.1:1")
     assert (status, error.count("\n")) == (1, 1)
     assert "127.0.0.1:1 cannot be reached" in error

@@ -48,6 +48,7 @@ class Tour:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "SWITCHBOARD_GATEWAY": f"localhost:{self.grpc}",
+            "SWITCHBOARD_CONNECT_TIMEOUT": "60",
         }
         self.process: subprocess.Popen[str] | None = None
 

@@ -36,6 +36,7 @@ class Terminal:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "SWITCHBOARD_GATEWAY": f"localhost:{self._ports['7400']}",
+            "SWITCHBOARD_CONNECT_TIMEOUT": "60",
         }
 
     def run(self, command: str) -> str:
