@@ -132,6 +132,7 @@ class Link:
         if self.instance is not None:  # the bounds of its AgentNode have changed
             _take_capacity(self.instance, hello)
             self.instance.adjust(self._core.now())
+            self._core.release_next()
         elif self._rules.gatekeeper is None:
             self._join(peer, hello)
         else:

@@ -148,6 +148,7 @@ class PeerLink:
         self.instance.concurrency = max(1, hello.capacity.concurrency)
         self.instance.queue = hello.capacity.queue
         self.instance.adjust(self._peers.core.now())
+        self._peers.core.release_next()
 
     def _hosted(self, instance: Instance, hosted: pb.Hosted) -> None:
         try:

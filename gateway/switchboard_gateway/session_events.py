@@ -160,6 +160,7 @@ class Session:
             instance.concurrency = min(max(1, hello.capacity.concurrency), MAX_CONCURRENCY)
             instance.queue = min(hello.capacity.queue, MAX_CONCURRENCY)
             instance.adjust(self._core.now())
+            self._core.release_next()
         if agents == instance.all_hosted:
             return
         instance.all_hosted = agents

@@ -66,6 +66,20 @@ async def test_a_call_is_held_until_an_instance_comes(core: Core) -> None:
     assert len(core.held) == 0
 
 
+async def test_calls_that_wait_for_room_go_on_once_their_instance_announces_more_of_it(core: Core) -> None:
+    waiting = [asyncio.ensure_future(request(core)) for _ in range(3)]
+    await turns()
+    instance = FakeInstance(core, "late", silent, capacity=pb.Capacity(concurrency=1, queue=0))
+    await turns()
+    assert (len(instance.opened), len(core.held)) == (1, 2)
+    instance.peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(capacity=pb.Capacity(concurrency=8, queue=0))))
+    await turns()
+    assert (len(instance.opened), len(core.held)) == (3, 0)
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_held_call_ends_with_agent_offline_at_its_deadline(core: Core) -> None:
     error = await fails(core, opening(deadline_ms=30))
     assert (error.code, error.error.delivered, error.retry_after_s) == ("AGENT_OFFLINE", pb.DELIVERED_NO, 1.0)
