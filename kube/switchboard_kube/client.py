@@ -111,7 +111,7 @@ class ApiServer:
             async for chunk in response.content.iter_any():
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in filter(None, lines):
-                    event = json.loads(line)
+                    event = _read_object(line)
                     if event["type"] == "ERROR":
                         raise _watch_error(event["object"])
                     yield event["type"], event["object"]
@@ -126,8 +126,7 @@ class ApiServer:
     ) -> Json:
         payload = (body, content_type) if body is not None else None
         async with self._response(method, path, query, payload, REQUEST_TIMEOUT) as response:
-            answer: Json = json.loads(await response.read())
-            return answer
+            return _read_object(await response.read())
 
     @asynccontextmanager
     async def _response(
@@ -152,8 +151,16 @@ class ApiServer:
                 if response.status >= 400:
                     raise _refusal(response.status, response.headers, await response.read())
                 yield response
-        except (TimeoutError, aiohttp.ClientError, OSError, json.JSONDecodeError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise Unavailable(0, "NoAnswer", f"{method} {path}: {error!r}") from error
+
+
+def _read_object(data: bytes) -> Json:
+    """Raises ValueError for what is no JSON object: a proxy may answer in the API server's place."""
+    answer = json.loads(data)
+    if not isinstance(answer, dict):
+        raise ValueError(f"no JSON object: {data[:64]!r}")
+    return answer
 
 
 def _path(resource: Resource, namespace: str | None, name: str = "") -> str:

@@ -121,10 +121,11 @@ async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None
         assert issubclass(Unavailable, ApiError)
 
 
-async def test_an_answer_that_is_no_json_is_no_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"<html>", b"\x1f\x8b\x08", "Tsch\u00fcs".encode("latin-1"), b"[]"])
+async def test_an_answer_that_is_no_json_object_is_no_answer(body: bytes, tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
