@@ -92,7 +92,7 @@ class Operator:
             proofs=Proofs(pods=settings.trust.checks, clients=settings.checks_clients),
         )
         self._working = Working(
-            self._queue, self._reconciler, self._registry, self._watches, self._rng, lambda: self._elector.leads
+            self._queue, self._reconciler, self._registry, self._watches, self._rng, lambda: self._elector.holds
         )
         settled = datetime.timedelta(seconds=settings.ca_settled_s)
         self._authorities = AuthorityKeeper(Keeping(kube, settings.namespace, lambda: self._elector.leads, settled))
@@ -107,16 +107,18 @@ class Operator:
         routes = OpsRoutes(readiness=self._readiness)
         thread = threading.Thread(target=self._watches.run, name="watches", daemon=True)
         jobs = in_background(self._jobs(), stop)
-        async with serve_ops(routes, self._settings.ops_port), jobs, self._serving.run(self._rng):
-            # Before the port: whoever is to make the certificate may wait for this replica to be ready
-            thread.start()
-            async with self._serve_registry(stop) as port:
-                log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
-                await stop.wait()
-            log.info("operator stops")
-            self._queue.hold()
-        self._watches.stop()
-        await asyncio.to_thread(thread.join, 10)
+        # Before the port: whoever is to make the certificate may wait for this replica to be ready
+        thread.start()
+        try:
+            async with serve_ops(routes, self._settings.ops_port), jobs, self._serving.run(self._rng):
+                async with self._serve_registry(stop) as port:
+                    log.info("operator runs", extra={"registry_port": port, "identity": self._settings.identity})
+                    await stop.wait()
+                log.info("operator stops")
+                self._queue.hold()
+        finally:
+            self._watches.stop()
+            await asyncio.to_thread(thread.join, 10)
 
     @contextlib.asynccontextmanager
     async def _serve_registry(self, stop: asyncio.Event) -> AsyncIterator[int]:
@@ -201,7 +203,7 @@ class Operator:
 
     async def _begin_to_lead(self) -> None:
         """Know the newest certificates before writing anything: pods must not be told to trust older ones."""
-        while not self._is_trust_fresh and self._elector.leads:
+        while not self._is_trust_fresh and self._elector.holds:
             pause_s = CERTIFICATE_S
             try:
                 await self._trust.refresh()
@@ -213,7 +215,7 @@ class Operator:
                 await asyncio.sleep(pause_s)
         self._open_or_close()
         # The watches may be busy just now; what no event tells of would wait for the next resync
-        while self._elector.leads:
+        while self._elector.holds:
             if await self._working.add_all():
                 return
             await asyncio.sleep(RETRY_S)
@@ -222,7 +224,8 @@ class Operator:
         self._pokes.spawn(self._working.add_all())
 
     def _open_or_close(self) -> None:
-        if self._is_synced and self._elector.leads and self._is_trust_fresh:
+        """By what the elector told last: nobody tells when a late renewal is made good. Each write asks for itself."""
+        if self._is_synced and self._elector.holds and self._is_trust_fresh:
             self._queue.release()
         else:
             self._queue.hold()

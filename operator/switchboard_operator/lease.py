@@ -61,6 +61,11 @@ class Elector:
         self._leads = False
 
     @property
+    def holds(self) -> bool:
+        """What `changed` was told last: whether it leads, though perhaps it may not write while a renewal is late."""
+        return self._leads
+
+    @property
     def leads(self) -> bool:
         """Whether this replica may write at this very moment."""
         return self._leads and asyncio.get_running_loop().time() - self._renewed < RENEW_DEADLINE_S

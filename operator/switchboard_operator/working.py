@@ -36,7 +36,7 @@ RESYNC_S: Final = 300.0
 
 
 class Working:
-    """Of one replica; the queue stands still while it does not lead. leads: whether it does."""
+    """Of one replica; the queue stands still while it does not lead. leads: whether it does, late renewals or not."""
 
     def __init__(
         self,

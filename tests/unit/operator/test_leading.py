@@ -1,0 +1,42 @@
+"""A leader whose renewal is late may not write for a moment, and goes on with all that it knew."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from switchboard_kube.testing import FakeKube
+from switchboard_operator.app import Operator
+from switchboard_operator.settings import read_settings
+from switchboard_wire import names
+
+NODE = (names.AGENT_NODE, "ns", "writers")
+
+
+@pytest.fixture
+async def late() -> AsyncIterator[Operator]:
+    """It has led, and its last renewal is too long ago to write now."""
+    operator = Operator(read_settings({names.ENV_TLS: "off"}), FakeKube())
+    operator._elector._tell(True)
+    assert operator._elector.holds
+    assert not operator._elector.leads
+    yield operator
+    operator._elector._tell(False)
+    async with asyncio.timeout(60):
+        while operator._pokes._jobs:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_listing_that_ends_meanwhile_does_not_leave_its_queue_held(late: Operator) -> None:
+    late._synced(False)
+    late._synced(True)
+    late._queue.add(NODE)
+    [lane] = [lane for lane in late._queue.lanes() if len(lane)]
+    async with asyncio.timeout(60):
+        assert await lane.get() == NODE
+
+
+async def test_a_resync_meanwhile_forgets_nothing_that_was_named(late: Operator) -> None:
+    late._queue.add(NODE)
+    await late._working.resync()
+    assert len(late._queue) == 1
