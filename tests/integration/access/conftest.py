@@ -22,8 +22,11 @@ from switchboard_gateway.metrics import GatewayMetrics
 from switchboard_gateway.public import PublicApi
 from switchboard_gateway.rest import serve_rest
 from switchboard_gateway.sessions import Sessions
+from switchboard_identity import asking
 
 HOST = "127.0.0.1"
+# A review may take so long on a busy machine
+REVIEW_S = 60.0
 
 
 @pytest.fixture
@@ -34,6 +37,7 @@ def team(kubectl: Any, namespace: str) -> Team:
 @pytest.fixture
 def serving(control_plane: Path, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Serves the ports of clients with agents `echo` and `secret`, by settings of the test's own."""
+    monkeypatch.setattr(asking, "REVIEW_S", REVIEW_S)
 
     @contextlib.asynccontextmanager
     async def serve(**changes: Any) -> AsyncIterator[Ports]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import aiohttp
 import pytest
@@ -25,11 +26,19 @@ async def outcome(call: Awaitable[str]) -> str:
         return error.code
 
 
+async def verdict(call: Callable[[], Awaitable[str]]) -> str:
+    """How a call ends that could be judged: the API server's answer may come too late for one."""
+    async with asyncio.timeout(DEADLINE_S):
+        while (found := await outcome(call())) == "NODE_UNAVAILABLE":
+            await asyncio.sleep(0.1)
+    return found
+
+
 async def comes(wanted: str, call: Callable[[], Awaitable[str]]) -> float:
     """Seconds until a call ends so."""
     began = time.monotonic()
     async with asyncio.timeout(DEADLINE_S):
-        while (found := await outcome(call())) != wanted:
+        while (found := await verdict(call)) != wanted:
             assert found in ("hello", "PERMISSION_DENIED"), found
             await asyncio.sleep(0.1)
     return time.monotonic() - began
@@ -40,7 +49,7 @@ async def test_who_shows_no_good_token_is_not_served(serving: Serve, team: Team,
     team.grant("bot", "invoke")
     async with serving() as ports:
         for token in ("", GARBAGE, team.token("bot", audience="vault"), team.token("bot", audience="")):
-            assert await outcome(surface(ports, token)) == "UNAUTHENTICATED"
+            assert await verdict(partial(surface, ports, token)) == "UNAUTHENTICATED"
         assert ports.fake.seen == []
         assert refusals_on(ports, surface, "UNAUTHENTICATED") >= 4
         assert ports.core.metrics.reviews.values["clients", "token", "no"] >= 3
@@ -50,12 +59,13 @@ async def test_who_shows_no_good_token_is_not_served(serving: Serve, team: Team,
 async def test_a_right_is_needed_counts_and_ends(serving: Serve, team: Team, surface: Surface) -> None:
     async with serving() as ports:
         token = team.token("bot")
-        assert await outcome(surface(ports, token)) == "PERMISSION_DENIED"
+        assert await verdict(partial(surface, ports, token)) == "PERMISSION_DENIED"
         assert refusals_on(ports, surface, "PERMISSION_DENIED") == 1
-        assert ports.core.metrics.reviews.values == {("clients", "token", "yes"): 1, ("clients", "access", "no"): 1}
+        told = {kind for kind in ports.core.metrics.reviews.values if kind[-1] != "none"}  # asked anew after CACHE_S
+        assert told == {("clients", "token", "yes"), ("clients", "access", "no")}
         role = team.grant("bot", "invoke", name="echo")
         await comes("hello", lambda: surface(ports, token))
-        assert await outcome(surface(ports, token, "secret")) == "PERMISSION_DENIED"
+        assert await verdict(partial(surface, ports, token, "secret")) == "PERMISSION_DENIED"
         assert ports.principals == {f"spiffe://cluster.local/ns/{team.namespace}/sa/bot"}
         team.revoke(role)
         await comes("PERMISSION_DENIED", lambda: surface(ports, token))
@@ -74,7 +84,7 @@ async def test_without_an_api_server_the_known_are_served_and_others_come_again(
     team.grant("late", "invoke")
     async with serving() as ports:
         known, late = team.token("bot"), team.token("late")
-        assert await outcome(surface(ports, known)) == "hello"
+        assert await verdict(partial(surface, ports, known)) == "hello"
         ports.api.status = 503
         assert await outcome(surface(ports, late)) == "NODE_UNAVAILABLE"
         assert refusals_on(ports, surface, "NODE_UNAVAILABLE") >= 1

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 DEADLINE_S = 120.0
 CONNECT_S = 20.0
-SHORT_S = 5.0
+SHORT_S = 15.0
 
 
 def bundle_of(ca: TestCa, folder: Path) -> Path:
