@@ -68,7 +68,7 @@ def listed(world: World) -> dict[str, int]:
 
 
 def ask(world: World, timeout_s: float = 2.0) -> object:
-    with SyncClient(world.gateway.address, timeout_s=timeout_s) as client:
+    with SyncClient(world.gateway.address, timeout_s=timeout_s, connect_timeout_s=PATIENCE_S) as client:
         return client.request("trap", "x").value
 
 
@@ -219,7 +219,7 @@ def test_a_stranger_that_says_it_is_a_gateway_cannot_take_agents_that_are_there(
         pb.Frame(kind=pb.HELLO, hello=pb.Hello(gateway="liar", pod_uid="liar")), pb.Frame(kind=pb.HOSTED, hosted=hosted)
     )
     wire.await_kind(pb.HOSTED)
-    with SyncClient(world.gateway.address) as client:
+    with SyncClient(world.gateway.address, connect_timeout_s=PATIENCE_S) as client:
         assert [client.request("echo", "mine").value for _ in range(20)] == ["mine"] * 20
     assert not any(frame.kind == pb.OPEN for frame in wire.frames)
     wire.close()
