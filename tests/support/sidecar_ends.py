@@ -136,10 +136,11 @@ def new_call(type_: str, **fields: Any) -> pb.Open:
 
 
 class FakeHost:
-    """Dials the socket; hosts what it is assigned, in the state that `states` says (ready)."""
+    """Dials the socket; hosts what it is assigned, in the state that `states` says (ready). redials: when cut off."""
 
-    def __init__(self, socket: Path, answer: Answer | None = echo) -> None:
+    def __init__(self, socket: Path, answer: Answer | None = echo, *, redials: bool = False) -> None:
         self.answer = answer
+        self.redials = redials
         self.assigned: list[pb.Assignments] = []
         self.opened: list[IncomingCall] = []
         self.states: dict[str, int] = {}
@@ -150,7 +151,13 @@ class FakeHost:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> str:
-        """Attach until cancelled or cut."""
+        """Attach until cancelled or cut off for good."""
+        reason = await self._attach()
+        while self.redials:
+            reason = await self._attach()
+        return reason
+
+    async def _attach(self) -> str:
         self.peer = peer = await self._dial()
         peer.send(pb.Frame(kind=pb.HELLO, hello=pb.Hello(protocol_min=1, protocol_max=1, version="test")))
         return await run_socket(peer)
@@ -271,9 +278,9 @@ class Stage:
     def assign(self, *agents: pb.Assignment, **fields: Any) -> None:
         write_assignments(self.settings.assignments_path, *agents, **fields)
 
-    def attach(self, answer: Answer | None = echo) -> FakeHost:
+    def attach(self, answer: Answer | None = echo, *, redials: bool = False) -> FakeHost:
         """Start one more host."""
-        host = FakeHost(self.settings.socket_path, answer)
+        host = FakeHost(self.settings.socket_path, answer, redials=redials)
         self.hosts.append((host, asyncio.ensure_future(host.run())))
         return host
 

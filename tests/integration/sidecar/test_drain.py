@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sidecar_ends import PATIENCE_S, assignment, echo, running, staged, until
 
+from switchboard_sidecar.drain import QUIET_S
 from switchboard_wire import names
 from switchboard_wire.errors import NodeUnavailable
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -39,11 +40,14 @@ async def test_a_drain_serves_what_is_on_its_way_then_refuses_and_waits_for_the_
             slow = stage.gateway.open("echo", b"slow")
             await until(lambda: host.opened)
             host.answer = echo
+            began = time.monotonic()
+            sidecar.drainer._clock = lambda: began  # however slow this machine is: no second passes, but by its clock
             waiting = asyncio.ensure_future(http_get(f"{stage.ops}/drain"))
             draining = asyncio.ensure_future(stage.drain())
             await until(lambda: any(frame.kind == pb.GOAWAY for frame in stage.gateway.controls))
             assert await http_get(f"{stage.ops}/readyz") == (503, "draining\n")
             assert (await stage.gateway.call("echo", b"on its way")).data == b"on its way"
+            sidecar.drainer._clock = lambda: time.monotonic() + QUIET_S
             await until(lambda: sidecar.drainer.gate() is not None)
             with pytest.raises(NodeUnavailable, match="draining") as refused:
                 await stage.gateway.call("echo")
@@ -117,7 +121,7 @@ async def test_as_processes_serve_prestop_drain_sigterm(tmp_path: Path) -> None:
             names.ENV_OPS_PORT: "0",
         }
         async with process(environment) as serving:
-            host = stage.attach()
+            host = stage.attach(redials=True)
             await until(lambda: stage.gateway.ready == {"echo"})
             assert (await stage.gateway.call("echo")).data == b"hi"
             async with process(environment, "drain") as prestop:
