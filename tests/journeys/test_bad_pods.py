@@ -11,7 +11,7 @@ import pytest
 from live.steady import Plan
 from live.waiting import NotYet, wait_until
 from pod_processes import find_processes
-from reliability import OPEN_S, PER_TRY_S, busiest, tell_victim
+from reliability import OPEN_S, PER_TRY_S, VICTIM, busiest, tell_victim
 
 pytestmark = pytest.mark.reliability
 CALM_S = 4
@@ -102,7 +102,7 @@ def misbehaving(journey, how: str) -> Iterator[str]:
     try:
         yield victim
     finally:
-        assert tell_victim(journey, "1") == victim
+        journey.tell(VICTIM, "1", victim)
 
 
 @contextlib.contextmanager

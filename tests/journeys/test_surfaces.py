@@ -73,9 +73,7 @@ def test_every_surface_reaches_the_same_agents(journey):
     assert journey.ask("tells", "inside") == ["t-inside", "t-inside"], "who publishes gets no copy"
     over_rest = journey.rest.publish("news", "rest", source="r-").body
     assert [entry.get("output") for entry in over_rest["results"]][:2] == ["r-rest", "r-rest"]
-    broadcast = journey.client.broadcast("echo", "all", namespace=space)
-    assert {d.instance for d in broadcast} == journey.pod_names("pool")
-    assert {d.value for d in broadcast} == {"all"}
+    assert {d.value for d in wait_until(lambda: broadcast(journey), "answers of all pods")} == {"all"}
 
 
 def test_lists_descriptions_and_watches_follow_a_pool_that_scales(journey):
@@ -100,6 +98,15 @@ def test_lists_descriptions_and_watches_follow_a_pool_that_scales(journey):
     assert [found["name"] for found in by_zone] == ["echo"]
     assert journey.client.agents(namespace=space, state="Offline") == []
     assert left["circuit"] == "closed"
+
+
+def broadcast(journey: Any) -> list[Any]:
+    """What a broadcast brings, once every pod has a part in it: a pod that is ready may not be linked yet."""
+    found: list[Any] = journey.client.broadcast("echo", "all", namespace=journey.namespace)
+    answered, pods = {d.instance for d in found if d.ok}, journey.pod_names("pool")
+    if answered != pods:
+        raise NotYet(f"{answered} of {pods} answered")
+    return found
 
 
 def ready_ones(journey: Any, count: int) -> list[Any]:

@@ -12,7 +12,7 @@ from live.steady import Plan, Steady, steady_load
 from live.traffic import Load, Tally, traffic
 from live.waiting import NotYet, wait_until
 
-from switchboard import CallOptions, SyncClient
+from switchboard import CallOptions, NodeUnavailable, SyncClient
 
 Json = dict[str, Any]
 # A pod starts in 5 s on an idle machine; here many do at once, on two processors
@@ -45,6 +45,26 @@ class Journey:
             self.await_condition(AGENT_NODES, name)
         for name in agents:
             self.await_condition(AGENTS, name)
+        if agents:
+            self.await_listed(*agents)
+
+    def await_listed(self, *agents: str) -> None:
+        """Wait until every replica of the gateway has the Agents, of which each learns by itself, as the operator does.
+
+        Ten new connections in a row meet all of them.
+        """
+
+        def look() -> bool:
+            for _ in range(10):
+                try:
+                    reply = self.rest.get("agents")
+                except OSError as error:
+                    raise NotYet(error) from error
+                if missing := set(agents) - {found["name"] for found in reply.body.get("agents", ())}:
+                    raise NotYet(f"{sorted(missing)} are missing, HTTP {reply.status}")
+            return True
+
+        wait_until(look, f"{', '.join(agents)} at every replica of the gateway", READY_S)
 
     def await_reason(self, kind: str, name: str, type_: str, reason: str) -> str:
         """Wait until a condition has this reason; its message."""
@@ -105,6 +125,20 @@ class Journey:
         """One message over gRPC; the answer's value."""
         options["namespace"] = self.namespace
         return self.client.request(target, payload, **options).value
+
+    def tell(self, target: str, payload: object, instance: str) -> None:
+        """Send it until this instance has had it: while that of a key has no link, another stands for it."""
+
+        def look() -> bool:
+            try:
+                told = self.client.request(target, payload, namespace=self.namespace).instance
+            except NodeUnavailable as error:
+                raise NotYet(error) from error
+            if told != instance:
+                raise NotYet(f"{told} was told")
+            return True
+
+        wait_until(look, f"{instance} to be told {payload!r}")
 
     @contextlib.contextmanager
     def traffic(self, load: Load, **options: Unpack[CallOptions]) -> Iterator[Tally]:
