@@ -12,7 +12,7 @@ from live.waiting import NotYet, wait_until
 from operators import OPERATOR, holder, no_operator, writes_at_rest, writes_of
 from pod_processes import find_processes
 from pools import echo_pool
-from reliability import await_release, both_loads
+from reliability import await_release, both_loads, require_undisturbed
 
 # Under 20 s are promised, and the figures tell; a machine on which much else runs may take longer
 HAND_OVER_S = 60
@@ -45,7 +45,7 @@ def test_a_leader_that_stands_still_is_replaced_and_writes_nothing_when_it_goes_
     report.add_pair("leading operator stopped (SIGSTOP)", pair, new_leader_s=taken_s, writes_of_the_old=after - before)
     assert taken_s < HAND_OVER_S
     assert after == before, "the old leader wrote after another had taken over"
-    assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
+    require_undisturbed(pair)
 
 
 @pytest.mark.reliability
@@ -67,7 +67,7 @@ def test_a_leader_that_is_killed_is_replaced(steady, rate, report):
     await_release(steady)
     report.add_pair("leading operator killed (SIGKILL)", pair, next_write_s=works_s)
     assert works_s < HAND_OVER_S
-    assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
+    require_undisturbed(pair)
 
 
 @pytest.mark.long
@@ -89,7 +89,7 @@ def test_what_is_made_changed_and_deleted_without_an_operator_is_made_up_for(ste
     steady.kube("delete", f"{AGENTS},{AGENT_NODES}", "created", "edited")
 
     report.add_pair(f"no operator for {away_s} s, and back", pair, converged_s=converged_s)
-    assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
+    require_undisturbed(pair)
 
 
 @pytest.mark.reliability
@@ -109,7 +109,7 @@ def test_messages_flow_while_the_api_server_answers_nobody(steady, rate, report)
 
     await_release(steady)
     report.add_pair("API server paused for 30 s (SIGSTOP)", pair, new_agent_ready_after_s=converged_s)
-    assert (pair.safe.figures().failed, pair.once.figures().failed) == ({}, {})
+    require_undisturbed(pair)
 
 
 def processes_of(journey, operator: str) -> list[int]:

@@ -1,6 +1,7 @@
 """The pool that is put under load, and what may be done to its pods."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ async def control(text: str) -> str:
         factor = float(text)
     return text
 """
+# What a call means that was lost with its stream, and nothing else
+HONEST_CODES = {"NODE_UNAVAILABLE", "DEADLINE_EXCEEDED"}
+# One in so many of the calls that may not be delivered twice may be lost to a busy machine
+LOST_TO_THE_MACHINE = 20
 # The instance that this key leads to is the one that misbehaves
 VICTIM = "control/victim"
 
@@ -146,3 +151,17 @@ def both_loads(journey: Journey, rate: float, keys: int = 0) -> Iterator[Pair]:
         journey.steady(Plan("once", half, keys=keys)) as once,
     ):
         yield Pair(safe, once)
+
+
+def require_undisturbed(pair: Pair) -> None:
+    """Fail when what was done to others than gateways and instances has cost a call. After both loads.
+
+    What stands still for 2.3 s on a busy machine loses its streams, and with them the calls that may not be delivered
+    twice. Where figures are measured, the machine has nothing else to do, and none may fail.
+    """
+    safe, once = pair.safe.figures().failed, pair.once.figures()
+    assert safe == {}, pair.safe.words
+    if "RELIABILITY_OUT" in os.environ:
+        assert once.failed == {}, pair.once.words
+    assert {kind.partition(" ")[0] for kind in once.failed} <= HONEST_CODES, (once.failed, pair.once.words)
+    assert once.failed.total() * LOST_TO_THE_MACHINE <= once.calls, (once.failed, once.calls)
