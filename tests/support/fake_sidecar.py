@@ -29,6 +29,7 @@ class Sidecar:
             capacity=Capacity(concurrency=16, queue=100),
         )
         self.beat = Heartbeat(ready=True)
+        self.beat_s = 0.1  # between two of them
         self.heard: list[Directive] = []
         self._silent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +58,7 @@ class Sidecar:
         yield Report(hello=self._hello)
         while not self._silent.is_set():
             yield Report(heartbeat=self.beat)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self.beat_s)
 
 
 async def pods_of(kube: Kube, namespace: str, count: int) -> list[Json]:

@@ -12,9 +12,12 @@ from switchboard_kube import AGENT_NODES, DEPLOYMENTS, LEASES, Json, Kube
 
 pytestmark = pytest.mark.integration
 
-QUICK = {"intervalSeconds": 1, "missedUntilDegraded": 2, "missedUntilDown": 4}
+# Longer than a machine stands still, and far below the jump
+PATIENT = {"intervalSeconds": 1, "missedUntilDegraded": 60, "missedUntilDown": 120}
+# … and between two heartbeats the operator judges their age a few times, once a second
+BEAT_S = 5
 HOUR_S = 3600
-# One every 2 s: longer than the Lease lasts, and than a silent instance is borne with
+# One every 2 s: longer than the Lease lasts
 RENEWALS = 9
 
 
@@ -27,9 +30,10 @@ async def test_a_jump_of_the_clock_costs_neither_the_lease_nor_an_instance(
 ) -> None:
     clock = make_wall_clock(tmp_path)
     operator = start_operator("operator-a", **clock.environment)
-    await kube.create(AGENT_NODES, agent_node(namespace, replicas=1, heartbeat=QUICK))
+    await kube.create(AGENT_NODES, agent_node(namespace, replicas=1, heartbeat=PATIENT))
     [pod] = await pods_of(kube, namespace, 1)
     speaker = Sidecar(pod, "writers")
+    speaker.beat_s = BEAT_S
     speaker.speak(operator.registry_port)
 
     async def instance() -> Json:
