@@ -220,6 +220,6 @@ def test_a_stranger_that_says_it_is_a_gateway_cannot_take_agents_that_are_there(
     )
     wire.await_kind(pb.HOSTED)
     with SyncClient(world.gateway.address, connect_timeout_s=PATIENCE_S) as client:
-        assert [client.request("echo", "mine").value for _ in range(20)] == ["mine"] * 20
+        assert [client.request("echo", "mine", idempotent=True).value for _ in range(20)] == ["mine"] * 20
     assert not any(frame.kind == pb.OPEN for frame in wire.frames)
     wire.close()
