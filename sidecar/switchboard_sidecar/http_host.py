@@ -25,6 +25,8 @@ log = logging.getLogger("sidecar.http")
 
 # Servers close idle connections after 5 s (uvicorn) or more; a request on one that is being closed is lost
 KEEPALIVE_S: Final = 2.0
+# The port is this pod's own: a server that takes no connection by then has too many that wait
+CONNECT_S: Final = 5.0
 # A larger response is never held as a whole
 WHOLE_BYTES: Final = 1024 * 1024
 _EXCERPT_BYTES: Final = 512
@@ -41,7 +43,7 @@ class HttpHosts:
         self._hosts: dict[str, HttpHost] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),  # admission is the limit
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies must not reach the next
             headers={"Accept-Encoding": "identity", "User-Agent": "switchboard-sidecar"},  # bytes pass as they are
             auto_decompress=False,
@@ -128,6 +130,8 @@ class HttpHost:
             await self._post(call)
         except SwitchboardError as error:
             call.fail(error.error)
+        except aiohttp.ConnectionTimeoutError:  # a TimeoutError, too
+            call.fail(ErrorValue(pb.NODE_UNAVAILABLE, f"the server's port took no connection within {CONNECT_S:g} s"))
         except TimeoutError:
             call.fail(_after_delivery(pb.DEADLINE_EXCEEDED, "the server did not answer before the deadline"))
         except aiohttp.ClientConnectorError as error:
