@@ -127,7 +127,7 @@ class Attempts:
     def _on_close(self, instance: Instance, frame: pb.Frame) -> None:
         if frame.HasField("error"):
             error = ErrorValue.from_wire(frame.error)
-            self._leave(instance, judge(error.code), error.retry_after_ms / 1000)
+            self._leave(instance, self._verdict(error, instance, self._sent), error.retry_after_ms / 1000)
             self._failed(instance, error)
             return
         self._leave(instance, SUCCESS)
@@ -206,6 +206,14 @@ class Attempts:
             return
         self._abandon(FAILURE)
         self._failed(instance, try_too_long(instance.name))
+
+    def _verdict(self, error: ErrorValue, instance: Instance, sent: float) -> Outcome:
+        """What an error says about the instance that has sent it. A sidecar's clock may be the first to tell the end of
+        a deadline: that says what the gateway's own would, and nothing at all of a call that only stood in line."""
+        if error.code != pb.DEADLINE_EXCEEDED:
+            return judge(error.code)
+        is_short = error.delivered == pb.DELIVERED_NO or self._core.now() - sent < SLOWNESS * instance.latency_s
+        return NEUTRAL if is_short else FAILURE
 
     def _outcome_of_waiting(self, now: float) -> Outcome:
         """What an answer that did not come says: nothing, when the caller gave less time than answers usually take."""

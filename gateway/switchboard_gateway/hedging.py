@@ -9,7 +9,7 @@ from functools import partial
 
 from switchboard_gateway.attempts import NEUTRAL, Attempts
 from switchboard_gateway.instances import Instance
-from switchboard_routing.breaker import Breaker, Outcome, judge
+from switchboard_routing.breaker import Breaker, Outcome
 from switchboard_wire.deadlines import Token
 from switchboard_wire.errors import ErrorValue, Retry, row_of
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -101,7 +101,7 @@ class HedgedAttempts(Attempts):
     def _hedge_failed(self, race: Race, hedge: Hedge, error: ErrorValue) -> None:
         """The call's own attempt goes on; a final error is left for it to tell."""
         route = self._selected.route
-        self._drop(race, hedge, judge(error.code), error.retry_after_ms / 1000)
+        self._drop(race, hedge, self._verdict(error, hedge.instance, hedge.sent), error.retry_after_ms / 1000)
         if error.code == pb.OVERLOADED:
             route.push_back(hedge.instance, error.retry_after_ms / 1000, self._core.now())
         if error.delivered == pb.DELIVERED_NO:

@@ -1,5 +1,7 @@
 """One call on its way through the gateway: taken from a client, attempted at instances, answered once."""
 
+from dataclasses import replace
+
 from switchboard_gateway.attempts import NEUTRAL
 from switchboard_gateway.faults import (
     circuit_open,
@@ -16,6 +18,7 @@ from switchboard_gateway.instances import Route
 from switchboard_runtime.metrics import Histogram
 from switchboard_wire.credit import CreditLine
 from switchboard_wire.errors import ErrorValue, close_with, name_of
+from switchboard_wire.limits import MAX_KEPT_FRAMES
 from switchboard_wire.peer import copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -100,17 +103,27 @@ class RoutedCall(HedgedAttempts):
         self._size += len(frame.data)
         policy = self._selected.route.policy
         if not self._credit.spend(len(frame.data)):
-            self._abandon(NEUTRAL)
-            self._finish(without_credit())
+            self._refuse_request(without_credit())
         elif self._size > policy.max_payload_bytes:
-            self._abandon(NEUTRAL)
-            self._finish(too_large(policy.max_payload_bytes, policy.name))
-        elif self._instance is None and not self._core.held.grow(self, len(frame.data)):
+            self._refuse_request(too_large(policy.max_payload_bytes, policy.name))
+        elif self._instance is None and not self._core.held.grow(self, frame.ByteSize()):
             self._finish(too_many_wait())
         else:
             self._pass_on(frame)
 
+    def _refuse_request(self, error: ErrorValue) -> None:
+        """The request itself cannot be; an instance that has its beginning may have begun."""
+        if self._instance is not None:
+            self._tries += 1
+            self._abandon(NEUTRAL)
+        self._finish(error)
+
     def _pass_on(self, frame: pb.Frame) -> None:
+        if self._later is not None and len(self._later) >= MAX_KEPT_FRAMES:
+            if self._instance is None:
+                self._finish(too_many_wait())
+                return
+            self._replayable, self._later = False, None  # so many pieces are not kept for another attempt
         if self._replayable:
             if self._later is None:
                 self._later = []
@@ -128,7 +141,7 @@ class RoutedCall(HedgedAttempts):
             self._finish(instance_gone(only.name))
         elif not route.instances:
             self._frame = copy_frame(self._frame)  # as received, it keeps the memory of the whole batch that it came in
-            size = len(self._frame.data) + sum(len(frame.data) for frame in self._later or ())
+            size = self._frame.ByteSize() + sum(frame.ByteSize() for frame in self._later or ())
             if not self._core.hold(self, size):
                 self._finish(too_many_wait())
         elif self._last is not None:
@@ -160,6 +173,8 @@ class RoutedCall(HedgedAttempts):
         self._finish(too_late(name, given_s))
 
     def _finish(self, error: ErrorValue) -> None:
+        if self._tries and error.delivered == pb.DELIVERED_NO:  # the last attempt was refused, not those before it
+            error = replace(error, delivered=pb.DELIVERED_MAYBE)
         if error.delivered != pb.DELIVERED_YES:
             self._core.note_refusal(self._frame.open.target, error)
         self._client.send(close_with(self._number, error))

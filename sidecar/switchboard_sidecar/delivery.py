@@ -114,6 +114,8 @@ class Deliverer:
         open_.agent = entry.name
         open_.deadline_ms = open_.deadline_ms or entry.timeout_ms
         delivery.expiry = self.limit_time(open_.deadline_ms, lambda: self._expire(delivery))
+        if open_.ack:
+            self._acknowledge(delivery)
         assert entry.peer is not None  # `admits` looked
         delivery.connect(entry.peer)
 

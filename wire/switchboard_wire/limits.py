@@ -8,6 +8,8 @@ MAX_BATCH_BYTES: Final = 256 * 1024
 MAX_DATA_BYTES: Final = 120 * 1024
 # What a sender of DATA may have under way before the receiver grants more; OPEN and CLOSE do not count.
 INITIAL_CREDIT_BYTES: Final = 256 * 1024
+# Pieces that are kept where there is no credit yet, however small: at 64 bytes each they use it up
+MAX_KEPT_FRAMES: Final = 4096
 # The receiver grants again once it has consumed this much: a quarter, so that a steady reader never stalls the sender.
 GRANT_BYTES: Final = INITIAL_CREDIT_BYTES // 4
 # A gRPC message on a stream: a batch and the frames' own bytes, with room for headers.

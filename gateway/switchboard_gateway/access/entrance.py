@@ -12,7 +12,7 @@ from switchboard_gateway.access.visitors import Visitor
 from switchboard_gateway.callers import sign
 from switchboard_gateway.faults import without_credit
 from switchboard_wire.errors import SwitchboardError, close_with, failure
-from switchboard_wire.limits import INITIAL_CREDIT_BYTES
+from switchboard_wire.limits import INITIAL_CREDIT_BYTES, MAX_KEPT_FRAMES
 from switchboard_wire.peer import Peer, copy_frame
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -183,7 +183,7 @@ class _Waiting:
         self._size += len(frame.data)
         if frame.kind == pb.CANCEL:
             self.leave()
-        elif self._size > INITIAL_CREDIT_BYTES:
+        elif self._size > INITIAL_CREDIT_BYTES or len(self.later) >= MAX_KEPT_FRAMES:
             self.leave()
             self.peer.send(close_with(self.frame.call, without_credit()))
         else:

@@ -206,6 +206,17 @@ async def test_an_agent_that_is_declared_cannot_be_a_sessions_and_becomes_it_whe
     assert replica.known() == {"echo": 1, "other": 1}
 
 
+async def test_a_session_does_not_call_under_the_name_of_a_declared_agent_that_it_says_it_hosts() -> None:
+    replica = Replica("a")
+    replica.core.set_directory([AgentPolicy(namespace="default", name="echo", type="echo", nodes=frozenset({"pool"}))])
+    host = FakeHost(replica.core, "laptop", "echo", "other")
+    await until(lambda: replica.known() == {"echo": 0, "other": 1})
+    for claimed, seen in (("echo", ""), ("other", "other")):
+        opened = pb.Open(target=pb.Target(type="other"), source=pb.AgentId(type=claimed, key="boss"))
+        await call_unary(host.peer, opened, Payload(b"hi"))
+        assert host.opened[-1].open.source.type == seen
+
+
 async def test_a_session_is_told_when_its_agent_is_declared_later() -> None:
     replica = Replica("a")
     host = FakeHost(replica.core, "laptop", "echo")

@@ -408,6 +408,17 @@ async def test_a_local_call_ends_at_its_deadline() -> None:
     assert bench.deliverer.busy == 0
 
 
+async def test_a_local_call_is_acknowledged_as_any_other() -> None:
+    bench = Bench(assignment("a"), assignment("b"))
+    bench.host.dispatch(host_call(1, "b", ack=pb.ACK_ACCEPTED))
+    frames = bench.to_host()
+    assert codes([frame for frame in frames if frame.kind == pb.CLOSE]) == [(1, "OK", 0)]
+    [opened] = [frame for frame in frames if frame.kind == pb.OPEN]
+    assert bench.deliverer.busy == 1
+    bench.answer(opened.call, data=b"nobody hears it")
+    assert (bench.to_host(), bench.deliverer.busy) == ([], 0)
+
+
 async def test_hops_grow_and_end_a_loop() -> None:
     bench = Bench(assignment("a"))
     bench.host.dispatch(host_call(1, "a", hops=MAX_HOPS))
