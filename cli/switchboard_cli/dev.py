@@ -129,6 +129,7 @@ class _Dev:
             work.append(asyncio.create_task(self._reload_on_change(self._hosts, self._work.code.folder)))
         ends = [asyncio.create_task(self._end_of(child)) for child in (self._gateway, self._sidecar)]
         stopping = asyncio.create_task(self._stop.wait())
+        work[0].add_done_callback(self._end_if_failed)
         try:
             await asyncio.wait({stopping, *ends, *work[1:]}, return_when=asyncio.FIRST_COMPLETED)
             for done in (*work, *ends):
@@ -139,6 +140,10 @@ class _Dev:
             for task in (*work, *ends, stopping):
                 task.cancel()
             await asyncio.gather(*work, *ends, stopping, return_exceptions=True)
+
+    def _end_if_failed(self, work: asyncio.Task[None]) -> None:
+        if not work.cancelled() and work.exception() is not None:
+            self._stop.set()
 
     # Processes
 

@@ -106,7 +106,8 @@ class Hosts:
     async def _tell_end(self, host: "_Host") -> None:
         status = await host.child.wait()
         if host is self._serving and not self._stopping.is_set():
-            self._feed.say(f"the host ended with status {status}; a change starts it anew", bad=True)
+            hope = "; a change starts it anew" if self._plan.successor is not None else ""
+            self._feed.say(f"the host ended with status {status}{hope}", bad=True)
 
     def _beside(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

@@ -64,10 +64,10 @@ class Core:
         self.deadlines = Deadlines()
         self.rng = random.random
         self.now = asyncio.get_running_loop().time  # looked up once: three calls of it per message
-        self.table = Table(self.rng, self._circuit_changed)
+        self.table = Table(self.rng, self._circuit_changed, self._circuits_left)
         self.table.zone = zone
         self.hosts_sessions = hosts_sessions
-        self.attached = Attached(self, Table(self.rng, self._circuit_changed))
+        self.attached = Attached(self, Table(self.rng, self._circuit_changed, self._circuits_left))
         self.fan_out = FanOut(self)
         self.held: Hold[RoutedCall] = Hold(MAX_HELD_CALLS, MAX_HELD_BYTES)
         self.cold_starts = ColdStarts(metrics.cold_starts)
@@ -216,8 +216,7 @@ class Core:
         if route is None:
             return False
         route.reset()
-        self._count_circuits(route)
-        self.on_circuit(namespace, agent)
+        self._circuits_left(route)
         log.info("circuits reset", extra={"agent": agent, "namespace": namespace})
         return True
 
@@ -227,6 +226,10 @@ class Core:
         self._count_circuits(route)
         self.on_circuit(policy.namespace, policy.name)
         log.info("circuit changed", extra={"agent": policy.name, "instance": instance.name, "state": state.value})
+
+    def _circuits_left(self, route: Route) -> None:
+        self._count_circuits(route)
+        self.on_circuit(route.policy.namespace, route.policy.name)
 
     def _count_circuits(self, route: Route) -> None:
         for state, count in route.circuits().items():

@@ -36,6 +36,12 @@ PARALLEL: Final = 32
 # Messages that are being copied, and what of them is kept meanwhile
 MAX_MESSAGES: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
+# A message that names no deadline is complete by then; and so long may its sender take to read the common answer
+PATIENCE_S: Final = 60.0
+_INCOMPLETE: Final = ErrorValue(pb.DEADLINE_EXCEEDED, "the message was not complete in time")
+_UNREAD: Final = ErrorValue(
+    pb.DEADLINE_EXCEEDED, "the sender did not read the answer in time", delivered=pb.DELIVERED_YES
+)
 # What one receiver may say in the common answer; of more, only that there was more
 MAX_OUTPUT_BYTES: Final = 64 * 1024
 
@@ -121,10 +127,10 @@ class FanOut:
         now = self._core.now
         wanted_ms = call.first.open.deadline_ms
         deadline = now() + wanted_ms / 1000 if wanted_ms else None
-        kept = 0
+        kept, late = 0, _INCOMPLETE
         try:
             parts: list[bytes] = []
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline if deadline is not None else now() + PATIENCE_S):
                 async for piece in call.pieces():
                     kept += len(piece)
                     self._bytes += len(piece)
@@ -132,11 +138,14 @@ class FanOut:
                     parts.append(piece)
             copier = _Copier(self._core, self._near, self._chosen, deadline, allowed)
             entries = await copier.send(call.first, b"".join(parts), receivers)
-            await call.close(Payload(json.dumps(entries).encode(), "application/json"))
+            self._bytes -= kept
+            kept, late = 0, _UNREAD
+            async with asyncio.timeout(PATIENCE_S):
+                await call.close(Payload(json.dumps(entries).encode(), "application/json"))
         except SwitchboardError as error:
             call.fail(error.error)
         except TimeoutError:
-            call.fail(ErrorValue(pb.DEADLINE_EXCEEDED, "the message was not complete in time"))
+            call.fail(late)
         finally:
             self._bytes -= kept
             call.fail(ErrorValue(pb.INTERNAL_ERROR, "copying the message failed", delivered=pb.DELIVERED_MAYBE))

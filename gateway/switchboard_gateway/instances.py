@@ -98,12 +98,14 @@ OnCircuit = Callable[[Route, Instance, State], None]
 class Table:
     """Directory and instances joined: (namespace, agent name) → Route. Rebuilt on changes, read on every call.
 
-    zone: this gateway's; on_circuit: told of every circuit that changes.
+    zone: this gateway's; on_circuit: told of every circuit that changes; on_left: of a route that instances have left
+    whose circuits were not closed.
     """
 
-    def __init__(self, rng: Rng, on_circuit: OnCircuit) -> None:
+    def __init__(self, rng: Rng, on_circuit: OnCircuit, on_left: Callable[[Route], None]) -> None:
         self._rng = rng
         self._on_circuit = on_circuit
+        self._on_left = on_left
         self.zone = ""
         self.changes = Changes()  # of everything here but the instances' load
         self.declared = Directory()
@@ -123,7 +125,7 @@ class Table:
             self.routes[key] = old.pop(key) if key in old else self._new_route(policy)
             self.policies[key] = policy
         for gone in old.values():
-            gone.update(gone.policy, (), self.zone)
+            self._update(gone, gone.policy, ())
         self.by_type = self._index(directory.by_type)
         self.by_capability = self._index(directory.by_capability)
         self.refresh()
@@ -139,7 +141,7 @@ class Table:
                     hosting[instance.namespace, name].append(instance)
         for key, route in self.routes.items():
             policy = self.policies[key]
-            route.update(policy, [i for i in hosting.get(key, ()) if is_bound(policy, i)], self.zone)
+            self._update(route, policy, [i for i in hosting.get(key, ()) if is_bound(policy, i)])
         self.changes.note()
 
     def place(self, instance: Instance) -> None:
@@ -156,8 +158,14 @@ class Table:
             policy = self.policies[instance.namespace, name]
             others = [i for i in route.instances if i is not instance]
             bound = [instance] if name in after and is_bound(policy, instance) else []
-            route.update(policy, [*others, *bound], self.zone)
+            self._update(route, policy, [*others, *bound])
         self.changes.note()
+
+    def _update(self, route: Route, policy: AgentPolicy, instances: Iterable[Instance]) -> None:
+        suspects = route.suspects
+        route.update(policy, instances, self.zone)
+        if suspects and route.suspects != suspects:
+            self._on_left(route)
 
     def _new_route(self, policy: AgentPolicy) -> Route:
         def on_change(instance: Instance, state: State) -> None:

@@ -93,6 +93,11 @@ class Pool(Generic[C]):
         self.own = None if policy.concurrency is None else {i: count for i, count in own.items() if i in members}
         self._sort()
 
+    @property
+    def suspects(self) -> list[C]:
+        """The instances whose circuit is not closed."""
+        return self._suspects
+
     def reset(self) -> None:
         """Close every circuit and forget every failure and push-back."""
         self.breakers.clear()

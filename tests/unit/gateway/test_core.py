@@ -370,6 +370,21 @@ async def test_a_caller_in_a_hurry_opens_nobodys_circuit_though_the_sidecar_tell
     assert len(instance.opened) == 6
 
 
+async def test_circuits_of_instances_that_left_are_not_counted_any_more(core: Core) -> None:
+    told: list[str] = []
+    core.on_circuit = lambda _, agent: told.append(agent)
+    core.set_directory([policy(breaker=BreakerPolicy(1, 60.0))])
+    failing = FakeInstance(core, "a", refuse(pb.PROCESSING_ERROR, pb.DELIVERED_YES))
+    await turns()
+    await fails(core)
+    FakeInstance(core, "b", echo)
+    await turns()
+    assert (core.metrics.circuits.values["default", "echo", "open"], told) == (1, ["echo"])
+    failing.die()
+    await turns()
+    assert (core.metrics.circuits.values["default", "echo", "open"], told) == (0, ["echo", "echo"])
+
+
 async def test_a_call_that_an_instance_may_have_had_is_never_said_to_be_undelivered(core: Core) -> None:
     core.set_directory([policy(retries=RetryPolicy(idempotent=True, initial_backoff_s=0.001, max_backoff_s=0.002))])
     scripts = [refuse(pb.NODE_UNAVAILABLE, pb.DELIVERED_MAYBE), refuse(pb.OVERLOADED), refuse(pb.OVERLOADED)]

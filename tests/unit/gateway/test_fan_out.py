@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from switchboard_gateway import fan_out
 from switchboard_gateway.core import Core
 from switchboard_gateway.directory import build_directory
 from switchboard_gateway.fan_out import MAX_OUTPUT_BYTES, PARALLEL, describe_output
@@ -75,6 +76,10 @@ class Pod:
 
 def echo(_: IncomingCall, body: bytes) -> Payload:
     return Payload(body, "text/plain")
+
+
+def much(_: IncomingCall, __: bytes) -> Payload:
+    return Payload(b"x" * (MAX_OUTPUT_BYTES - 1))
 
 
 def broken(_: IncomingCall, __: bytes) -> Payload:
@@ -200,6 +205,37 @@ async def test_a_caller_that_leaves_cancels_every_copy(core: Core) -> None:
     await asyncio.wait_for(core.wait_quiet(), 10)
     await turns()
     assert (pod.cancelled, core.active) == (2, 0)
+
+
+async def test_a_message_that_is_never_complete_ends_though_it_names_no_deadline(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fan_out, "PATIENCE_S", 0.05)
+    told: list[pb.Frame] = []
+    core.attach_local("test").open(new_open(topic(), Payload(b"x"), end=False), told.append)
+    async with asyncio.timeout(60):
+        while not told or told[-1].kind != pb.CLOSE:
+            await asyncio.sleep(0.01)
+    assert told[-1].error.code == pb.DEADLINE_EXCEEDED
+
+
+async def test_a_sender_that_does_not_read_the_answer_does_not_hold_on_to_its_message(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"much-{number}" for number in range(8)]
+    Pod(core, "pod-much", **dict.fromkeys(names, much))
+    core.set_directory([subscriber(name, Subscription("news")) for name in names])
+    await turns()
+    monkeypatch.setattr(fan_out, "PATIENCE_S", 0.5)
+    told: list[pb.Frame] = []
+    core.attach_local("test").open(new_open(topic(), Payload(b"x" * 1000), end=True), told.append)
+    async with asyncio.timeout(60):
+        while not told:
+            await asyncio.sleep(0.01)
+        assert core.fan_out._bytes == 0
+        while told[-1].kind != pb.CLOSE:
+            await asyncio.sleep(0.01)
+    assert (told[-1].error.code, told[-1].error.delivered) == (pb.DEADLINE_EXCEEDED, pb.DELIVERED_YES)
 
 
 async def test_copies_go_out_a_few_at_a_time(core: Core) -> None:

@@ -61,7 +61,7 @@ CHANGES: list[Change] = [join, leave, host, drain]
 
 
 def new_table() -> Table:
-    table = Table(lambda: 0.5, lambda route, instance, state: None)
+    table = Table(lambda: 0.5, lambda route, instance, state: None, lambda route: None)
     table.rebuild(build_directory(POLICIES))
     return table
 
