@@ -17,6 +17,8 @@ APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 
 # The keys of tokens come as application/jwk-set+json alone
 ACCEPT: Final = "application/json, */*;q=0.5"
+# Of whole objects only what `metadata` says
+METADATA: Final = f"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io, {ACCEPT}"
 
 # Lists come in pages, so that one of ten thousand objects neither blocks the loop nor the API server
 PAGE: Final = 500
@@ -39,17 +41,19 @@ class ApiServer:
 
     async def list(self, resource: Resource, selector: Selector = EVERYTHING) -> Listing:
         items: list[Json] = []
-        query = _query(selector) | {"limit": str(PAGE)}
-        while True:
-            page = await self._request("GET", _path(resource, selector.namespace), query)
-            items += page.get("items") or []
-            metadata = page.get("metadata") or {}
-            if not metadata.get("continue"):
-                break
-            query["continue"] = metadata["continue"]
+        version = ""
         # Items of a list say neither kind nor apiVersion
         kind = {"apiVersion": resource.api_version, "kind": resource.kind}
-        return Listing(tuple(kind | item for item in items), metadata.get("resourceVersion", ""))
+        async for page in self._pages(resource, selector, ACCEPT):
+            items += [kind | item for item in page.get("items") or ()]
+            version = (page.get("metadata") or {}).get("resourceVersion", "")
+        return Listing(tuple(items), version)
+
+    async def uids(self, resource: Resource, selector: Selector = EVERYTHING) -> set[str]:
+        found: set[str] = set()
+        async for page in self._pages(resource, selector, METADATA):
+            found.update(item["metadata"]["uid"] for item in page.get("items") or ())
+        return found
 
     def watch(self, resource: Resource, selector: Selector = EVERYTHING) -> AsyncIterator[Event]:
         return follow(
@@ -95,6 +99,16 @@ class ApiServer:
         """Read a path that is no resource, such as /version."""
         return await self._request("GET", path)
 
+    async def _pages(self, resource: Resource, selector: Selector, accept: str) -> AsyncIterator[Json]:
+        query = _query(selector) | {"limit": str(PAGE)}
+        while True:
+            page = await self._request("GET", _path(resource, selector.namespace), query, accept=accept)
+            yield page
+            following = (page.get("metadata") or {}).get("continue")
+            if not following:
+                return
+            query["continue"] = following
+
     def _manager(self) -> dict[str, str]:
         return {"fieldManager": self._field_manager}
 
@@ -123,9 +137,10 @@ class ApiServer:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = ACCEPT,
     ) -> Json:
         payload = (body, content_type) if body is not None else None
-        async with self._response(method, path, query, payload, REQUEST_TIMEOUT) as response:
+        async with self._response(method, path, query, payload, REQUEST_TIMEOUT, accept) as response:
             return _read_object(await response.read())
 
     @asynccontextmanager
@@ -136,9 +151,10 @@ class ApiServer:
         query: Mapping[str, str] | None,
         payload: tuple[Mapping[str, Any], str] | None,
         timeout: aiohttp.ClientTimeout,
+        accept: str = ACCEPT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of one request; raises `ApiError` for a refusal, a lost connection, a time-out, no JSON."""
-        headers = dict(self._api.default_headers) | {"Accept": ACCEPT}
+        headers = dict(self._api.default_headers) | {"Accept": accept}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         if payload is not None:
             headers["Content-Type"] = payload[1]

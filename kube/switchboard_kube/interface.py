@@ -71,6 +71,10 @@ class Kube(Protocol):
         """Read all that match, in pages."""
         ...
 
+    async def uids(self, resource: Resource, selector: Selector = EVERYTHING) -> set[str]:
+        """The UIDs of all that match: never more than a page of objects is held for it."""
+        ...
+
     def watch(self, resource: Resource, selector: Selector = EVERYTHING) -> AsyncIterator[Event]:
         """List, then tell every change, for ever: it survives lost connections, 410 and an absent server."""
         ...

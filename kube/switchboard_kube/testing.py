@@ -37,6 +37,9 @@ class FakeKube:
         found = (obj for (kind, _, _), obj in self.objects.items() if kind == resource and _matches(obj, selector))
         return Listing(tuple(copy.deepcopy(obj) for obj in found), str(next(self._versions)))
 
+    async def uids(self, resource: Resource, selector: Selector = EVERYTHING) -> set[str]:
+        return {obj["metadata"]["uid"] for obj in (await self.list(resource, selector)).items}
+
     async def watch(self, resource: Resource, selector: Selector = EVERYTHING) -> AsyncIterator[Event]:
         queue: asyncio.Queue[Event] = asyncio.Queue()
         entry = (resource, selector, queue)

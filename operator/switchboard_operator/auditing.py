@@ -9,7 +9,20 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from switchboard_kube import AGENT_NODES, AGENTS, PODS, ApiError, Kube, Selector
+from switchboard_kube import (
+    AGENT_NODES,
+    AGENTS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    HORIZONTAL_AUTOSCALERS,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    ApiError,
+    Kube,
+    Selector,
+)
 from switchboard_operator.executing import Later
 from switchboard_operator.snapshot import Indexes
 from switchboard_wire import names
@@ -20,6 +33,12 @@ log = logging.getLogger(__name__)
 AUDIT_S: Final = 900.0
 # Events that are on their way have arrived by then
 SETTLE_S: Final = 10.0
+
+_OURS: Final = (AGENT_NODES, AGENTS)
+# What AgentNodes own. A Service that is gone and still held would never be made anew
+_LABELLED: Final = (
+    PODS, DEPLOYMENTS, HORIZONTAL_AUTOSCALERS, DISRUPTION_BUDGETS, SERVICES, CONFIG_MAPS, SERVICE_ACCOUNTS
+)  # fmt: skip
 
 Look = Callable[[Callable[[Indexes], set[str]]], Awaitable[set[str]]]
 
@@ -64,12 +83,14 @@ async def _difference(kube: Kube, watches: Restartable, namespaces: tuple[str, .
     held = await watches.look(_uids)
     found: set[str] = set()
     for namespace in namespaces or (None,):
-        for resource, labels in ((AGENT_NODES, ""), (AGENTS, ""), (PODS, names.NODE_LABEL)):
-            listing = await kube.list(resource, Selector(namespace, labels=labels))
-            found |= {item["metadata"]["uid"] for item in listing.items}
+        for resource in _OURS:
+            found |= await kube.uids(resource, Selector(namespace))
+        for resource in _LABELLED:
+            found |= await kube.uids(resource, Selector(namespace, labels=names.NODE_LABEL))
     return held ^ found
 
 
 def _uids(indexes: Indexes) -> set[str]:
-    uids = {held.meta.uid for index in (indexes.nodes, indexes.agents) for stored in index.values() for held in stored}
+    kept = (indexes.nodes, indexes.agents, indexes.children)
+    uids = {held.meta.uid for index in kept for stored in index.values() for held in stored}
     return uids | {pod.uid for pods in indexes.pods.values() for pod in pods}

@@ -19,6 +19,7 @@ from switchboard_kube import (
     NotFound,
     Selector,
     Unavailable,
+    client,
     connect,
 )
 
@@ -55,6 +56,20 @@ async def test_an_object_is_applied_read_patched_and_deleted(kube: Kube, namespa
     await kube.delete(CONFIG_MAPS, "a", namespace)
     with pytest.raises(NotFound):
         await kube.get(CONFIG_MAPS, "a", namespace)
+
+
+async def test_uids_come_page_by_page_and_without_the_objects(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [await kube.create(CONFIG_MAPS, config_map(namespace, name, x="1" * 1000)) for name in "abc"]
+    monkeypatch.setattr(client, "PAGE", 2)
+    read: list[Json] = []
+    kept = client._read_object
+    monkeypatch.setattr(client, "_read_object", lambda data: read.append(kept(data)) or read[-1])
+    assert await kube.uids(CONFIG_MAPS, Selector(namespace, labels="set")) == {one["metadata"]["uid"] for one in made}
+    assert [(page["kind"], len(page["items"])) for page in read] == [
+        ("PartialObjectMetadataList", 2), ("PartialObjectMetadataList", 1)
+    ]  # fmt: skip
 
 
 async def test_what_is_out_of_date_is_a_conflict(kube: Kube, namespace: str) -> None:
