@@ -69,50 +69,63 @@ class Answer:
 
 def join_pieces(pieces: list[pb.Frame], close: pb.Frame) -> pb.Frame:
     """One CLOSE with all of an answer that came in pieces; several JSON values become an array."""
-    parts = [piece.data for piece in pieces]
-    if close.data:
-        parts.append(close.data)
     content_type = pieces[0].content_type or close.content_type
-    if is_json(content_type) and len(parts) > 1 and not _is_chunked(pieces):
-        close.data, close.content_type = b"[" + b",".join(parts) + b"]", JSON
+    values = _values_of(pieces, close) if is_json(content_type) else []
+    if len(values) > 1:
+        close.data, close.content_type = b"[" + b",".join(values) + b"]", JSON
     else:
-        close.data, close.content_type = b"".join(parts), content_type
+        close.data = b"".join([*[piece.data for piece in pieces], close.data])
+        close.content_type = content_type
     return close
 
 
-def _is_chunked(pieces: list[pb.Frame]) -> bool:
-    """Whether these are cuts of one large value rather than values of their own."""
-    return all(len(piece.data) == MAX_DATA_BYTES for piece in pieces[:-1])
+def _values_of(pieces: list[pb.Frame], close: pb.Frame) -> list[bytes]:
+    """The values of an answer, as PieceReader finds them, each whole."""
+    values: list[bytes] = []
+    held: list[bytes] = []
+    for frame in [*pieces, close]:
+        held.append(frame.data)
+        if _is_cut(frame):
+            continue
+        value = b"".join(held)
+        if value:
+            values.append(value)
+        held = []
+    return values
+
+
+def _is_cut(frame: pb.Frame) -> bool:
+    """Whether the next frame continues the value that this one ends with: so does a full one, if it is not the last."""
+    return len(frame.data) == MAX_DATA_BYTES and frame.kind != pb.CLOSE
 
 
 class PieceReader:
-    """Turns DATA frames into values.
+    """Turns the frames of an answer into values.
 
-    A frame of exactly MAX_DATA_BYTES is continued by the next one, so a value of any size is one piece. Text may be cut
-    anywhere, also inside of a character.
+    A DATA of exactly MAX_DATA_BYTES is continued by the next frame, be it empty or the CLOSE, so a value of any size is
+    one piece. Text may be cut anywhere, also inside of a character.
     """
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._content_type = ""
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, frame: pb.Frame) -> list[Any]:
-        """The values that are complete with this frame: none or one."""
+        """The values that are complete with this DATA or CLOSE: none or one."""
         if is_text(frame.content_type):
             text = self._text.decode(frame.data)
             return [text] if text else []
+        if not self._parts:
+            self._content_type = frame.content_type
         self._parts.append(frame.data)
-        if len(frame.data) == MAX_DATA_BYTES:
+        if _is_cut(frame):
             return []
-        return self.rest(frame.content_type)
-
-    def rest(self, content_type: str) -> list[Any]:
-        """What is left at the end."""
         data = b"".join(self._parts)
         self._parts = []
         if not data:
             return []
-        return [decode_json(data) if is_json(content_type) else data]
+        return [decode_json(data) if is_json(self._content_type) else data]
 
 
 class AnswerStream:

@@ -21,6 +21,8 @@ from switchboard_wire.v1 import frames_pb2 as pb
 # The gateway's own answer to a missed deadline says more than ours, so it has this much time to come first
 DEADLINE_GRACE_S = 0.1
 
+Read = Callable[[pb.Frame], list[Any]]  # the values that are complete with a DATA or the CLOSE
+
 
 class Uplink(Protocol):
     """Where calls go."""
@@ -83,7 +85,7 @@ class Caller:
 
         payload: as for `request`. A piece is a str, bytes, or a JSON value. Errors are raised by the iteration.
         """
-        return _open_stream(self._pieces, target, payload, options)
+        return _open_stream(self._pieces, target, payload, options, PieceReader().read)
 
     async def _exchange(self, frame: pb.Frame, timeout_s: float | None, rest: bytes = b"") -> pb.Frame:
         """Send an OPEN, wait for its CLOSE; again on the next stream when the first was lost and that is safe."""
@@ -137,17 +139,21 @@ class Caller:
             call.cancel()
 
     async def _request_pieces(self, target: Target, payload: AsyncIterable[object], options: CallOptions) -> Answer:
-        stream = self.stream(target, payload, **options)
-        reader = [piece async for piece in stream]
+        frames: list[pb.Frame] = []
+
+        def keep(frame: pb.Frame) -> list[Any]:
+            frames.append(frame)
+            return []
+
+        stream = _open_stream(self._pieces, target, payload, options, keep)
+        async for _ in stream:
+            raise AssertionError("all frames are kept")
         assert stream.answer is not None
-        if not reader:
-            return stream.answer
-        pieces = [encode(piece) for piece in reader]
-        frames = [pb.Frame(data=piece.data, content_type=piece.content_type) for piece in pieces]
-        return Answer(join_pieces(frames, pb.Frame(kind=pb.CLOSE)), stream.answer.message_id)
+        *pieces, close = frames
+        return Answer(join_pieces(pieces, close) if pieces else close, stream.answer.message_id)
 
     async def _pieces(
-        self, target: Target, payload: object, options: CallOptions, ended: Callable[[Answer], None]
+        self, target: Target, payload: object, options: CallOptions, read: Read, ended: Callable[[Answer], None]
     ) -> AsyncIterator[Any]:
         source = aiter(payload) if isinstance(payload, AsyncIterable) else None
         content = await _first_piece(source) if source else _to_payload(payload)
@@ -163,13 +169,12 @@ class Caller:
         call = OutgoingCall(peer, frame)
         token = self._deadlines.add(timeout_s + DEADLINE_GRACE_S, call.cancel) if timeout_s else None
         sending = asyncio.create_task(_send_rest(call, rest, source)) if rest or source else None
-        reader = PieceReader()
         try:
             async for piece in call.pieces():
-                for value in reader.read(piece):
+                for value in read(piece):
                     yield value
             close = await call.closed
-            for value in (*reader.rest(close.content_type), *reader.read(close)) if close.data else ():
+            for value in read(close):
                 yield value
             ended(Answer(close, message_id))
         finally:
@@ -225,15 +230,16 @@ class _UnaryCall:
 
 
 def _open_stream(
-    pieces: Callable[[Target, object, CallOptions, Callable[[Answer], None]], AsyncIterator[Any]],
+    pieces: Callable[[Target, object, CallOptions, Read, Callable[[Answer], None]], AsyncIterator[Any]],
     target: Target,
     payload: object,
     options: CallOptions,
+    read: Read,
 ) -> AnswerStream:
     def ended(answer: Answer) -> None:
         stream.answer = answer
 
-    stream = AnswerStream(pieces(target, payload, options, ended))
+    stream = AnswerStream(pieces(target, payload, options, read, ended))
     return stream
 
 

@@ -49,6 +49,13 @@ async def answer(call: IncomingCall) -> None:
         for word in body.decode().split():
             await call.send(word.encode(), "text/plain")
         await call.close(Payload())
+    elif kind == "values":  # each of so many bytes
+        for size in body.decode().split():
+            value = b'"' + b"x" * (int(size) - 2) + b'"'
+            await call.send(value, "application/json")
+            if int(size) % MAX_DATA_BYTES == 0:
+                await call.send(b"", "application/json")
+        await call.close(Payload())
     elif kind == "blob":
         await call.send(b"x" * int(body), "application/octet-stream")
         await call.send(b"", "application/octet-stream")
@@ -134,6 +141,26 @@ async def test_a_piece_of_any_size_stays_one_piece(gateway: Any) -> None:
         for size in (MAX_DATA_BYTES, 2 * MAX_DATA_BYTES):
             pieces = [piece async for piece in client.stream("blob", str(size))]
             assert [len(piece) for piece in pieces] == [size, 3]
+
+
+@pytest.mark.parametrize("size", [MAX_DATA_BYTES, MAX_DATA_BYTES + 1, 2 * MAX_DATA_BYTES])
+async def test_a_whole_answer_of_any_size_is_one_piece_of_its_stream(gateway: Any, size: int) -> None:
+    value = {"text": "x" * (size - len('{"text":""}'))}
+    async with gateway(answer) as end, Client(end.address) as client:
+        assert [piece async for piece in client.stream("echo", value)] == [value]
+
+
+async def test_values_of_any_size_are_collected_in_an_array(gateway: Any) -> None:
+    sizes = [MAX_DATA_BYTES, 9, MAX_DATA_BYTES + 1]
+
+    async def later() -> AsyncIterator[str]:
+        for size in sizes:
+            yield f"{size} "
+
+    text = " ".join(str(size) for size in sizes)
+    async with gateway(answer) as end, Client(end.address) as client:
+        for payload in (text, later()):
+            assert [len(value) + 2 for value in (await client.request("values", payload)).value] == sizes
 
 
 async def test_pieces_are_sent_as_they_are_made(gateway: Any) -> None:
