@@ -13,11 +13,11 @@ from typing import Final
 import aiohttp
 
 from switchboard_sidecar.http_health import ADDRESS, watch
-from switchboard_sidecar.http_mapping import error_of, request_headers, response_headers, url_path
+from switchboard_sidecar.http_mapping import error_of, is_json, request_headers, response_headers, url_path
 from switchboard_sidecar.roster import DEFAULT_TIMEOUT_MS
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue, SwitchboardError
-from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES
+from switchboard_wire.limits import DEFAULT_MAX_PAYLOAD_BYTES, MAX_DATA_BYTES
 from switchboard_wire.peer import Peer, local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 
@@ -175,13 +175,24 @@ class _Nobody:
 
 
 async def _answer(call: IncomingCall, response: aiohttp.ClientResponse) -> Payload:
-    """The response's body: whole when its length is known and small, else in pieces as they come, within the credit."""
+    """The response's body: whole when its length is known and small, else in pieces as they come, within the credit.
+
+    JSON is one value however it comes: in full frames, which say that more follows, and the rest.
+    """
     content_type = response.headers.get("Content-Type", "")
     if response.content_length is not None and response.content_length <= WHOLE_BYTES:
         return Payload(await response.read(), content_type)
+    if not is_json(content_type):
+        async for piece in response.content.iter_any():
+            await call.send(piece, content_type)
+        return Payload(b"", content_type)
+    held = bytearray()
     async for piece in response.content.iter_any():
-        await call.send(piece, content_type)
-    return Payload(b"", content_type)
+        held += piece
+        while len(held) > MAX_DATA_BYTES:
+            await call.send(bytes(held[:MAX_DATA_BYTES]), content_type)
+            del held[:MAX_DATA_BYTES]
+    return Payload(bytes(held), content_type)
 
 
 def _after_delivery(code: int, message: str) -> ErrorValue:

@@ -46,6 +46,12 @@ def url_path(assignment: pb.Assignment) -> str:
     return path if path.startswith("/") else f"/{path}"
 
 
+def is_json(content_type: str) -> bool:
+    """Whether a body of this type is one JSON value; several in a row have other types."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
 def request_headers(first: pb.Frame, assignment: pb.Assignment, namespace: str, remaining_ms: int) -> dict[str, str]:
     """Headers of the request. first: the OPEN frame."""
     open_ = first.open

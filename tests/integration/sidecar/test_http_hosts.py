@@ -11,9 +11,11 @@ import pytest
 from aiohttp import web
 from sidecar_ends import PATIENCE_S, Stage, assignment, running, staged, until
 
+from switchboard.answers import join_pieces
 from switchboard_sidecar import http_health
 from switchboard_wire.calls import Payload, call_unary
 from switchboard_wire.errors import NodeUnavailable, Overloaded, PayloadTooLarge, ProcessingError, SwitchboardError
+from switchboard_wire.limits import MAX_DATA_BYTES
 from switchboard_wire.v1 import frames_pb2 as pb
 
 pytestmark = pytest.mark.integration
@@ -71,6 +73,8 @@ class UserServer:
             request.transport.close()
         elif what == "stream":
             return await self._stream(request)
+        elif what.startswith("chunks "):
+            return await self._chunks(request, json.loads(body.removeprefix(b"chunks ")))
         elif what == "priced":
             return web.Response(body=body, headers={"X-Cost": "3", "Set-Cookie": "id=1"})
         return web.Response(body=body, content_type="application/json")
@@ -81,6 +85,15 @@ class UserServer:
         await response.write(b"data: 1\n\n")
         await self.release.wait()
         await response.write(b"data: 2\n\n")
+        return response
+
+    async def _chunks(self, request: web.Request, wanted: dict[str, Any]) -> web.StreamResponse:
+        """The parts, each as often as told, in writes of their own."""
+        response = web.StreamResponse(headers={"Content-Type": wanted["type"]})
+        await response.prepare(request)
+        for part, times in wanted["parts"]:
+            await response.write(part.encode() * times)
+            await asyncio.sleep(0.02)
         return response
 
 
@@ -165,6 +178,37 @@ async def test_events_stream_as_they_come(tmp_path: Path) -> None:
         assert (first.data, first.content_type) == (b"data: 1\n\n", "text/event-stream")
         server.release.set()
         assert [piece.data async for piece in pieces] == [b"data: 2\n\n"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "times"),
+    [
+        ("application/json", 1),
+        ("application/problem+json; charset=utf-8", 1),
+        ("application/json", MAX_DATA_BYTES // 4),  # 4 bytes each
+        ("application/json", 500_000),
+    ],
+)
+async def test_json_in_chunks_is_one_value(tmp_path: Path, content_type: str, times: int) -> None:
+    parts = [['{"items": [1, 2, 3', 1], ["45, ", times], ['6], "ok": true}', 1]]
+    value = "".join(text * count for text, count in parts).encode()
+    asked = b"chunks " + json.dumps({"type": content_type, "parts": parts}).encode()
+    async with serving(tmp_path) as (stage, _):
+        frames: list[pb.Frame] = []
+        close = await stage.gateway.open("web", asked).gather(frames.append)
+        assert (close.content_type, len(frames)) == (content_type, (len(value) - 1) // MAX_DATA_BYTES)
+        assert {len(frame.data) for frame in frames} <= {MAX_DATA_BYTES}
+        joined = join_pieces(frames, close) if frames else close
+        assert (joined.data == value, joined.content_type) == (True, content_type)
+
+
+async def test_lines_of_json_stream_as_they_come(tmp_path: Path) -> None:
+    asked = {"type": "application/x-ndjson", "parts": [['{"a":1}\n', 1], ['{"b":2}\n', 1]]}
+    async with serving(tmp_path) as (stage, _):
+        frames: list[pb.Frame] = []
+        close = await stage.gateway.open("web", b"chunks " + json.dumps(asked).encode()).gather(frames.append)
+        assert close.data == b""
+        assert b"".join(frame.data for frame in frames) == b'{"a":1}\n{"b":2}\n'
 
 
 async def test_a_caller_that_gives_up_aborts_the_request(tmp_path: Path) -> None:
