@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from switchboard.answers import join_pieces
 from switchboard_gateway.instances import Instance, Route, Table
 from switchboard_gateway.routed_call import RoutedCall
 from switchboard_gateway.selection import (
@@ -230,18 +231,22 @@ class _Copier:
         try:
             if len(data) > MAX_DATA_BYTES:
                 await call.send(data[MAX_DATA_BYTES:], end=True)
-            output, size = bytearray(), 0
+            pieces: list[pb.Frame] = []
+            size = 0
             async for piece in call.pieces():
+                if piece.data and size <= MAX_OUTPUT_BYTES:
+                    pieces.append(piece)
                 size += len(piece.data)
-                output += piece.data[: MAX_OUTPUT_BYTES - len(output)]
             close = await call.closed
         finally:
             call.cancel()
-        output += close.data[: MAX_OUTPUT_BYTES - len(output)]
-        size += len(close.data)
+        if pieces:
+            close = join_pieces(pieces, close)
+        size = max(size, len(close.data))
         entry = {"ok": True, "instance": close.instance}
         if opened.reply != pb.REPLY_NONE and size:
-            entry |= describe_output(bytes(output), close.content_type, complete=size <= MAX_OUTPUT_BYTES)
+            output = close.data[:MAX_OUTPUT_BYTES]
+            entry |= describe_output(output, close.content_type, complete=size <= MAX_OUTPUT_BYTES)
         return entry
 
     def _copy(self, opened: pb.Open, receiver: Receiver) -> pb.Open:

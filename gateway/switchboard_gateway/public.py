@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from switchboard.answers import join_pieces
 from switchboard_gateway.access.guard import Guard
 from switchboard_gateway.access.shells import Doorway
 from switchboard_gateway.callers import sign
@@ -54,7 +55,10 @@ class PublicApi:
         try:
             if rest:
                 await call.send(rest, end=True)
-            return whole(_answer(await call.result(), frame.open), "call Stream for its pieces")
+            pieces: list[pb.Frame] = []
+            close = await call.gather(pieces.append)
+            answer = _answer(join_pieces(pieces, close) if pieces else close, frame.open)
+            return whole(answer, "call Stream for its pieces")
         except SwitchboardError as error:
             await abort(context, error.error)
         finally:

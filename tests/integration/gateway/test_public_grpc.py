@@ -1,6 +1,7 @@
 """The public gRPC methods on a real server, as a client without the SDK sees them."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from switchboard_routing.policy import Subscription
 from switchboard_wire import names
 from switchboard_wire.calls import IncomingCall, Payload
 from switchboard_wire.errors import ErrorValue
-from switchboard_wire.limits import SERVER_OPTIONS
+from switchboard_wire.limits import MAX_DATA_BYTES, SERVER_OPTIONS
 from switchboard_wire.peer import local_pair
 from switchboard_wire.v1 import frames_pb2 as pb
 from switchboard_wire.v1 import gateway_pb2 as api
@@ -44,6 +45,15 @@ async def count(call: IncomingCall) -> None:
     for number in range(3):
         await call.send(str(number).encode(), "text/plain")
     await call.close(Payload(b"end", "text/plain"), processing_us=9)
+
+
+VALUES = [{"a": 1}, "x" * MAX_DATA_BYTES, 2]
+
+
+async def values(call: IncomingCall) -> None:
+    for value in VALUES:
+        await call.send(json.dumps(value).encode(), "application/json")
+    await call.close(Payload(), processing_us=9)
 
 
 async def long(call: IncomingCall) -> None:
@@ -78,7 +88,7 @@ async def public() -> AsyncIterator[Public]:
     instance = Instance(peer=link, namespace="default", node="writers", name="writers-1", zone="a")
     core.add_instance(instance)
     overloaded = fails_with(ErrorValue(pb.OVERLOADED, "the queue is full", retry_after_ms=250))
-    fake.handlers = {"echo": echo, "count": count, "long": long, "busy": overloaded, "silent": hangs}
+    fake.handlers = {"echo": echo, "count": count, "long": long, "values": values, "busy": overloaded, "silent": hangs}
     instance.hosted = frozenset(fake.handlers)
     core.set_directory([make_policy(name) for name in fake.handlers])
     server = aio.server(options=SERVER_OPTIONS)
@@ -120,6 +130,13 @@ async def test_a_streamed_answer_comes_in_its_pieces(public: Public) -> None:
     answers = [answer async for answer in public.stream(message("count"))]
     assert [answer.data for answer in answers] == [b"0", b"1", b"2", b"end"]
     assert (answers[-1].agent, answers[-1].processing_us) == ("count", 9)
+
+
+async def test_a_streamed_answer_is_one_answer_to_a_request(public: Public) -> None:
+    text = await public.request(message("count"))
+    assert (text.data, text.content_type, text.processing_us) == (b"012end", "text/plain", 9)
+    listed = await public.request(message("values"))
+    assert (json.loads(listed.data), listed.content_type) == (VALUES, "application/json")
 
 
 async def test_an_error_has_the_status_of_the_table_and_the_whole_error_beside_it(public: Public) -> None:
@@ -172,14 +189,14 @@ async def test_agents_are_listed_by_filter(public: Public) -> None:
         names.LIST_AGENTS_METHOD, api.ListAgentsRequest.SerializeToString, api.ListAgentsResponse.FromString
     )
     everything = await method(api.ListAgentsRequest())
-    assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "long", "silent"]
+    assert [agent.name for agent in everything.agents] == ["busy", "count", "echo", "long", "silent", "values"]
     assert [agent.instances_ready for agent in (await method(api.ListAgentsRequest(type="echo"))).agents] == [1]
 
 
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        ({"state": "Ready", "zone": "a"}, ["busy", "count", "echo", "long", "silent"]),
+        ({"state": "Ready", "zone": "a"}, ["busy", "count", "echo", "long", "silent", "values"]),
         ({"state": "Offline"}, []),
         ({"zone": "b"}, []),
         ({"node": "writers", "type": "echo"}, ["echo"]),
@@ -218,7 +235,7 @@ async def test_a_watch_gives_the_list_and_then_what_it_has_become(public: Public
     async with Client(public.address) as client, asyncio.timeout(PATIENCE_S):
         lists = client.watch_agents()
         first = await anext(lists)
-        assert [agent.name for agent in first] == ["busy", "count", "echo", "long", "silent"]
+        assert [agent.name for agent in first] == ["busy", "count", "echo", "long", "silent", "values"]
         public.instance.draining = True
         public.core.instances_changed()
         drained = await anext(lists)
@@ -235,7 +252,7 @@ async def test_a_watcher_that_does_not_read_gets_the_newest_state_and_nobody_wai
     slow = method(api.ListAgentsRequest())
     async with asyncio.timeout(PATIENCE_S):
         first = await slow.read()
-        assert (first.complete, len(first.changed)) == (True, 5)
+        assert (first.complete, len(first.changed)) == (True, 6)
         for number in range(200):
             description = f"{number} " + "x" * 20_000
             public.core.set_directory([make_policy("echo", description=description)])

@@ -1,6 +1,7 @@
 """One message to many: who gets a copy, and what comes back of each."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -295,6 +296,33 @@ async def test_a_receiver_that_says_much_is_cut(core: Core) -> None:
     Pod(core, "pod", a=lambda *_: Payload(b"x" * (MAX_OUTPUT_BYTES + 1)), b=lambda *_: Payload(b"y" * 500_000))
     await turns()
     assert [entry.get("truncated") for entry in await publish(core)] == [True, True]
+
+
+async def test_the_pieces_of_a_receiver_are_one_output(core: Core) -> None:
+    class Streaming(Pod):
+        async def _serve(self, call: IncomingCall, agent: str) -> None:
+            content_type = "application/json" if agent == "a" else "text/plain"
+            for piece in (b"1", b"", b"2"):
+                await call.send(piece, content_type)
+            await call.close(Payload())
+
+    Streaming(core, "pod", a=echo, b=echo)
+    await turns()
+    assert [entry["output"] for entry in await publish(core)] == [[1, 2], "12"]
+
+
+async def test_a_receiver_that_streams_much_is_cut(core: Core) -> None:
+    class Streaming(Pod):
+        async def _serve(self, call: IncomingCall, agent: str) -> None:
+            for number in range(9):
+                await call.send(b"%d" % number * (MAX_OUTPUT_BYTES // 4), "text/plain")
+            await call.close(Payload(b"end" if agent == "a" else b"", "text/plain"))
+
+    Streaming(core, "pod", a=echo, b=echo)
+    await turns()
+    first = b"".join(b"%d" % number * (MAX_OUTPUT_BYTES // 4) for number in range(4))
+    for entry in await publish(core):
+        assert (entry["truncated"], base64.b64decode(entry["outputBase64"]) == first) == (True, True)
 
 
 async def test_a_sender_that_wants_no_results_gets_none(core: Core) -> None:
