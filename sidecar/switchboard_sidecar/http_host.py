@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from switchboard_sidecar.http_health import ADDRESS, watch
 from switchboard_sidecar.http_mapping import error_of, is_json, request_headers, response_headers, url_path
@@ -126,14 +127,15 @@ class HttpHost:
         """A local pair is never lost."""
 
     async def _serve(self, call: IncomingCall) -> None:
+        request = _Request()
         try:
-            await self._post(call)
+            await self._post(call, request)
         except SwitchboardError as error:
             call.fail(error.error)
         except aiohttp.ConnectionTimeoutError:  # a TimeoutError, too
             call.fail(ErrorValue(pb.NODE_UNAVAILABLE, f"the server's port took no connection within {CONNECT_S:g} s"))
         except TimeoutError:
-            call.fail(_after_delivery(pb.DEADLINE_EXCEEDED, "the server did not answer before the deadline"))
+            call.fail(request.too_late())
         except aiohttp.ClientConnectorError as error:
             call.fail(ErrorValue(pb.NODE_UNAVAILABLE, f"the server's port refused the connection: {error.strerror}"))
         except (aiohttp.ClientError, OSError) as error:
@@ -141,9 +143,9 @@ class HttpHost:
             call.fail(ErrorValue(pb.NODE_UNAVAILABLE, why, delivered=pb.DELIVERED_MAYBE))
         finally:
             # A bug here must not leave the call without an end; `fail` does nothing after one
-            call.fail(_after_delivery(pb.INTERNAL_ERROR, "the call was not answered"))
+            call.fail(ErrorValue(pb.INTERNAL_ERROR, "the call was not answered", delivered=request.delivered))
 
-    async def _post(self, call: IncomingCall) -> None:
+    async def _post(self, call: IncomingCall, request: "_Request") -> None:
         assignment, open_ = self.assignment, call.first.open
         limit = assignment.max_payload_bytes or DEFAULT_MAX_PAYLOAD_BYTES
         remaining_ms = open_.deadline_ms or assignment.timeout_ms or DEFAULT_TIMEOUT_MS
@@ -152,7 +154,8 @@ class HttpHost:
         async with asyncio.timeout(remaining_ms / 1000):
             body = await call.body(limit)
             headers = request_headers(call.first, assignment, self._namespace, remaining_ms)
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            data = _Body(body, request)
+            async with self._session.post(url, data=data, headers=headers, allow_redirects=False) as response:
                 if response.status // 100 != 2:
                     excerpt = (await response.content.read(_EXCERPT_BYTES)).decode("utf-8", "replace")
                     raise SwitchboardError(error_of(response.status, response.headers, excerpt))
@@ -195,5 +198,28 @@ async def _answer(call: IncomingCall, response: aiohttp.ClientResponse) -> Paylo
     return Payload(bytes(held), content_type)
 
 
-def _after_delivery(code: int, message: str) -> ErrorValue:
-    return ErrorValue(code, message, delivered=pb.DELIVERED_YES)
+class _Request:
+    """How far one call has come. delivered: not before there is a connection, on which the request goes out."""
+
+    __slots__ = ("delivered",)
+
+    def __init__(self) -> None:
+        self.delivered: int = pb.DELIVERED_NO
+
+    def too_late(self) -> ErrorValue:
+        message = "the server did not answer before the deadline"
+        if self.delivered == pb.DELIVERED_NO:
+            message = "the deadline passed before the request could be sent"
+        return ErrorValue(pb.DEADLINE_EXCEEDED, message, delivered=self.delivered)
+
+
+class _Body(aiohttp.BytesPayload):
+    """The body of a request, which notes that it is written: aiohttp does that as soon as it has a connection."""
+
+    def __init__(self, data: bytes, request: _Request) -> None:
+        super().__init__(data)
+        self._request = request
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self._request.delivered = pb.DELIVERED_YES
+        await super().write_with_length(writer, content_length)
