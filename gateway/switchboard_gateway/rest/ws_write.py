@@ -103,7 +103,7 @@ class Output:
         if self._kind.startswith("text/"):
             text = self._decoder.decode(data, final=last)
             return f',"output":{json.dumps(text)}{self._named()}' if text or (last and frame.content_type) else ""
-        if not data:
+        if not data and not self._cut:
             return ""
         more = len(data) == MAX_DATA_BYTES and not last
         whole = not more and not self._cut

@@ -217,6 +217,16 @@ def test_a_value_that_is_cut_comes_as_bytes_that_join() -> None:
     assert b"".join(base64.b64decode(one["data"]) for one in told) == value
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["at the end", "before another"])
+def test_a_value_that_fills_its_frames_is_ended_by_an_empty_one(ends: bool) -> None:
+    value = json.dumps("x" * (MAX_DATA_BYTES - 2)).encode()
+    after = [] if ends else [data(b"", "application/json"), data(b"7", "application/json")]
+    first, last, *others = answer(data(value, "application/json"), *after, pb.Frame(kind=pb.CLOSE))
+    assert (base64.b64decode(first["data"]), first["more"]) == (value, True)
+    assert (last["data"], "more" in last) == ("", False)
+    assert [one.get("output") for one in others] == ([] if ends else [7, None])
+
+
 def test_json_that_is_none_comes_as_bytes() -> None:
     [close] = answer(pb.Frame(kind=pb.CLOSE, data=b'{"a', content_type="application/json"))
     assert base64.b64decode(close["data"]) == b'{"a'
