@@ -60,5 +60,5 @@ async def test_a_call_whose_deadline_passes_while_its_body_comes_in_was_not_deli
 @pytest.mark.parametrize("data", [b"", b"hello"])
 async def test_a_call_that_a_server_does_not_answer_was_delivered(data: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        error = await refusal(server.getsockname()[1], 1000, data=data)
+        error = await refusal(server.getsockname()[1], 3000, data=data)
     assert (error.code, error.delivered) == (pb.DEADLINE_EXCEEDED, pb.DELIVERED_YES)
