@@ -90,12 +90,12 @@ class Elector:
         try:
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):
                 won = await self._take_or_renew(started, utc_now)
-        except Conflict:
-            won = False
         except (ApiError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {RENEW_DEADLINE_S / 2:g} s"
-            log.warning("the lease cannot be read or renewed: %s", reason)
-            # Until the deadline the Lease is still ours: nobody else takes it before it has run out
+            if not isinstance(error, Conflict):
+                reason = str(error) or f"no answer within {RENEW_DEADLINE_S / 2:g} s"
+                log.warning("the lease cannot be read or renewed: %s", reason)
+            # Until the deadline the Lease is still ours: nobody else takes it before it has run out. A conflict may be
+            # with a renewal of ours that came late; the next try reads who holds it
             won = self._leads and started - self._renewed < RENEW_DEADLINE_S
             self._tell(won)
             return

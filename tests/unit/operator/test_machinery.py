@@ -2,15 +2,17 @@
 
 import asyncio
 import random
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
 from operator_objects import CONTEXT, NOW, make_meta, make_node, make_snapshot
 
-from switchboard_kube import AGENT_NODES, LEASES, SERVICE_ACCOUNTS, Json, Unavailable
+from switchboard_kube import AGENT_NODES, LEASES, SERVICE_ACCOUNTS, Conflict, Json, Unavailable
+from switchboard_kube import Resource as KubeResource
 from switchboard_kube.testing import FakeKube
 from switchboard_operator.executing import Executor, Later
-from switchboard_operator.lease import DURATION_S, Elector, NotLeading, Sighting, may_take, sight
+from switchboard_operator.lease import DURATION_S, RENEW_DEADLINE_S, Elector, NotLeading, Sighting, may_take, sight
 from switchboard_operator.objects import Resource
 from switchboard_operator.pacing import Key
 from switchboard_operator.plan import Apply, plan_node
@@ -87,6 +89,37 @@ async def test_an_api_server_that_does_not_answer_makes_no_leader() -> None:
     assert not elector.leads
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_leader_whose_own_late_renewal_makes_the_next_one_conflict_leads_on() -> None:
+    kube, told = FakeKube(), list[bool]()
+    elector = Elector(kube, "ns", "a", told.append)
+    await elector._try_once("r1")
+    update = kube.update
+
+    async def overtaken(resource: KubeResource, manifest: Mapping[str, Any]) -> Json:
+        kube.update = update  # type: ignore[method-assign]
+        await update(resource, {**manifest, "spec": {**manifest["spec"], "renewTime": "late"}})
+        return await update(resource, manifest)
+
+    kube.update = overtaken  # type: ignore[method-assign]
+    await elector._try_once("r2")
+    await elector._try_once("r3")
+    assert told == [True]
+    held = await kube.get(LEASES, "switchboard-operator", "ns")
+    await kube.update(LEASES, {**held, "spec": {**held["spec"], "holderIdentity": "b"}})
+    await elector._try_once("r4")
+    assert told == [True, False], "somebody else holds it"
+
+
+async def test_a_leader_beyond_its_deadline_ends_at_a_conflict() -> None:
+    kube, told = FakeKube(), list[bool]()
+    elector = Elector(kube, "ns", "a", told.append)
+    await elector._try_once("r1")
+    elector._renewed -= RENEW_DEADLINE_S
+    kube.failures += [Conflict(409, "Conflict", "the object has been modified")]
+    await elector._try_once("r2")
+    assert told == [True, False]
 
 
 @pytest.fixture
