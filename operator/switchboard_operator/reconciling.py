@@ -25,12 +25,12 @@ from switchboard_operator.snapshot import (
     Indexes,
     NodeSnapshot,
     agent_snapshot,
-    bound_agents,
     child_names,
-    node_snapshot,
+    look_at_node,
 )
 from switchboard_operator.standing import Standing, standing_of, work_of
-from switchboard_operator.status import build_agent_status, build_node_status, has_rolled_out, patch_of
+from switchboard_operator.status import build_agent_status, build_node_status, patch_of
+from switchboard_operator.turns import Turns
 from switchboard_operator.writing import Writer
 from switchboard_wire import names
 
@@ -72,7 +72,7 @@ class Reconciler:
     proofs: Proofs = field(default_factory=Proofs)
     _pace: Pace = field(default_factory=Pace)
     _assignment_pace: AssignmentPace = field(default_factory=AssignmentPace)
-    _rolling: tuple[str, str] | None = None
+    _turns: Turns = field(default_factory=Turns)
     _hostings: Hostings = field(default_factory=Hostings)
     _standings: dict[Key, Standing] = field(default_factory=dict)
     _shrinking: dict[Key, float] = field(default_factory=dict)
@@ -86,7 +86,10 @@ class Reconciler:
         return await self._agent(key, namespace, name)
 
     async def _node(self, key: Key, namespace: str, name: str) -> float | None:
-        snapshot, bound = await self.look(lambda indexes: _look_at_node(indexes, namespace, name))
+        rolling = self._turns.holder
+        snapshot, bound, is_gone = await self.look(lambda indexes: look_at_node(indexes, namespace, name, rolling))
+        if is_gone:  # deleted while the watches were listing, so nobody told
+            self._turns.forget(rolling)
         if snapshot is None or snapshot.node.meta.deleting:
             self._forget(key)
             return None
@@ -152,7 +155,9 @@ class Reconciler:
         key = (names.AGENT_NODE, snapshot.node.meta.namespace, snapshot.node.meta.name)
         former = self._standings.get(key)
         standing = standing_of(snapshot, choose_replicas(snapshot, context.demand), context)
-        has_turn = self._rolling == key[1:]  # then it is looked at whether it has come through, whatever it is told now
+        has_turn = (
+            self._turns.holder == key[1:]
+        )  # then it is looked at whether it has come through, whatever it is told now
         is_standing = not has_turn and standing is not None and former is not None and standing.rest == former.rest
         if is_standing and standing == former:
             return []
@@ -185,6 +190,8 @@ class Reconciler:
         """This replica leads from now on: what it knew when it led before may be old."""
         self._hostings.clear()
         self._standings.clear()
+        self._shrinking.clear()
+        self._pace, self._assignment_pace, self._turns = Pace(), AssignmentPace(), Turns()
 
     def _is_patient(self, snapshot: NodeSnapshot, demand: Demand, now: float) -> bool:
         """Whether a shrink may still wait; it is looked at again when that time is over."""
@@ -200,19 +207,14 @@ class Reconciler:
         return left > 0
 
     def _may_roll(self, snapshot: NodeSnapshot, demand: Demand) -> bool:
-        """Take turns: one pool at a time takes a new release; one that does not come through it stops the others."""
-        meta = snapshot.node.meta
-        pool = (meta.namespace, meta.name)
+        """Whether it is its turn to take a new release; if not, it is looked at again."""
+        pool = (snapshot.node.meta.namespace, snapshot.node.meta.name)
         waits = waits_to_roll(snapshot, Context(self.images, self.around))
-        deployment = snapshot.children.get(DEPLOYMENT)
         desired = choose_replicas(snapshot, demand).deployment
-        if self._rolling == pool and not waits and deployment is not None and has_rolled_out(deployment, desired):
-            self._rolling = None
-        if self._rolling is None and waits:
-            self._rolling = pool
-        if waits and self._rolling != pool:
+        may_roll = self._turns.may_roll(pool, snapshot.children.get(DEPLOYMENT), desired, waits=waits)
+        if waits and not may_roll:
             self.add((names.AGENT_NODE, *pool), RECHECK_S)
-        return self._rolling in (None, pool)
+        return may_roll
 
     async def _agent(self, key: Key, namespace: str, name: str) -> float | None:
         snapshot = await self.look(lambda indexes: agent_snapshot(indexes, namespace, name))
@@ -292,13 +294,6 @@ class Reconciler:
             self._hostings.forget((key[1], key[2]))
             self._standings.pop(key, None)
             self._assignment_pace.forget(key)
-        self._shrinking.pop(key, None)
-        if self._rolling == (key[1], key[2]):
-            self._rolling = None
+            self._shrinking.pop(key, None)
+            self._turns.forget(key[1:])
         self.executor.forget(key[1], key[2])
-
-
-def _look_at_node(indexes: Indexes, namespace: str, name: str) -> tuple[NodeSnapshot | None, tuple[str, ...]]:
-    snapshot = node_snapshot(indexes, namespace, name)
-    bound = bound_agents(indexes, snapshot.node) if snapshot else ()
-    return snapshot, tuple(agent.meta.name for agent in bound)

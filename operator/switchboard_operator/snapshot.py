@@ -87,6 +87,15 @@ def node_snapshot(indexes: Indexes, namespace: str, name: str) -> NodeSnapshot |
     )
 
 
+def look_at_node(
+    indexes: Indexes, namespace: str, name: str, rolling: Name | None
+) -> tuple[NodeSnapshot | None, tuple[str, ...], bool]:
+    """The AgentNode, the names of all Agents bound to it, and whether the pool that takes a new release is gone."""
+    snapshot = node_snapshot(indexes, namespace, name)
+    bound = bound_agents(indexes, snapshot.node) if snapshot else ()
+    return snapshot, tuple(agent.meta.name for agent in bound), rolling is not None and not indexes.nodes.get(rolling)
+
+
 def agent_snapshot(indexes: Indexes, namespace: str, name: str) -> AgentSnapshot | None:
     """The Agent and where it runs; None when it is gone."""
     agent = _only(indexes.agents, (namespace, name))
