@@ -35,13 +35,17 @@ class Executor:
     """Carries out plans. Remembers which manifests were refused, so as not to send them again and again."""
 
     writer: Writer
-    _refused: dict[Name, tuple[str, Fault, float]] = field(default_factory=dict)
+    _refused: dict[Name, dict[str, tuple[Fault, float]]] = field(default_factory=dict)
     _settled: dict[Name, tuple[str, str]] = field(default_factory=dict)
 
     def settled(self, node: Resource) -> dict[str, tuple[str, str]]:
         """By kind, the (digest, version) of children which are stored in words other than ours."""
         found = {kind: self._settled.get((kind, node.meta.namespace, node.meta.name)) for kind in CHILD_KINDS}
         return {kind: held for kind, held in found.items() if held is not None}
+
+    def is_refused(self, kind: str, node: Resource) -> bool:
+        """Whether this child was refused since it was last written."""
+        return (kind, node.meta.namespace, node.meta.name) in self._refused
 
     def forget(self, namespace: str, name: str) -> None:
         """The object of this name is gone."""
@@ -50,7 +54,11 @@ class Executor:
             self._settled.pop((kind, namespace, name), None)
 
     async def run(self, actions: list[Action], node: Resource, now: float) -> Fault | None:
-        """Carry out; a fault is what the user must mend. Raises Later, NotLeading, ApiError."""
+        """Carry out all but what needs what was refused. Raises Later, NotLeading, ApiError.
+
+        The first fault is what the user must mend.
+        """
+        first: Fault | None = None
         for action in actions:
             match action:
                 case Scale():
@@ -61,18 +69,19 @@ class Executor:
                 case Mark():
                     await self._mark(action)
                 case Apply():
-                    if fault := await self._apply(action, node, now):
-                        return fault
-        return None
+                    fault = await self._apply(action, node, now)
+                    first = first or fault
+                    if fault and (action.is_new or action.is_needed):
+                        return first
+        return first
 
     async def _apply(self, action: Apply, node: Resource, now: float) -> Fault | None:
         metadata = action.manifest["metadata"]
         digest = metadata["annotations"][names.APPLIED_ANNOTATION]
         key = (action.kind, node.meta.namespace, node.meta.name)
-        if key in self._refused:
-            refused, fault, since = self._refused[key]
-            if refused == digest and now - since < REFUSAL_HOLDS_S:
-                return fault
+        refused = {of: held for of, held in self._refused.get(key, {}).items() if now - held[1] < REFUSAL_HOLDS_S}
+        if digest in refused:
+            return refused[digest][0]
         if action.is_new and (fault_or_none := await self._stranger(action, node)):
             return fault_or_none
         try:
@@ -81,7 +90,7 @@ class Executor:
             if error.reason == NAMESPACE_TERMINATING:
                 raise Later(f"namespace {node.meta.namespace} is being deleted", TERMINATING_S) from error
             fault = Fault("InvalidTemplate" if isinstance(error, Invalid) else "Forbidden", f"{action.kind}: {error}")
-            self._refused[key] = (digest, fault, now)
+            self._refused[key] = refused | {digest: (fault, now)}
             log.info("refused", extra={"kind": action.kind, "node": f"{key[1]}/{key[2]}", "error": str(error)[:512]})
             return fault
         self._refused.pop(key, None)

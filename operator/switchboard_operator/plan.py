@@ -4,7 +4,7 @@ Digests of what was applied last spare the writes of children that are as they s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from switchboard_operator.assignments import build_assignments, is_same_work, read_assignments, write_assignments
@@ -34,11 +34,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of a child. `is_new`: it is not among the watched ones, so nobody may have one of its name."""
+    """Server-side apply of a child. `is_new`: it is not among the watched ones, so nobody may have one of its name.
+
+    is_needed: what follows must wait for it, though it is not new.
+    """
 
     kind: str
     manifest: Json
     is_new: bool
+    is_needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
     deployment = snapshot.children.get(DEPLOYMENT)
     images = choose_images(node, deployment, context.images, context.around, may_roll=context.may_roll)
     shrink = plan_shrink(snapshot, replicas.deployment, context.instances, is_patient=context.is_patient)
-    # Before what the API server may refuse, where a run ends: a pool with a fault shrinks too
+    # Before what the API server may refuse, where a run may end: a pool with a fault shrinks too
     actions += shrink.marks
     account, assignments = build_account(node), _config_map(snapshot, context)
     wanted = [
@@ -116,8 +120,16 @@ def plan_node(snapshot: NodeSnapshot, context: Context) -> list[Action]:
         wanted.append(build_autoscaler(node, context.source))
     for manifest in wanted:
         action = _apply_if_needed(manifest, snapshot, context.settled or {})
+        if action is not None and action.kind == CONFIG_MAP:
+            action = replace(action, is_needed=_begins_to_trust(snapshot, context))
         actions += [action] if action else []
     return actions
+
+
+def _begins_to_trust(snapshot: NodeSnapshot, context: Context) -> bool:
+    """Whether pods of the next template could trust nobody with the assignments that are there."""
+    current = _current_assignments(snapshot)
+    return current is None or (bool(context.ca_bundle) and not current.ca_bundle)
 
 
 def plan_trust(snapshot: NodeSnapshot, ca_bundle: str, reported_generation: int) -> list[Action]:

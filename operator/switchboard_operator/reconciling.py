@@ -104,6 +104,8 @@ class Reconciler:
         demand = self._demand(snapshot, instances, now)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, tuple(instances), demand, now)
+            if fault is not None and self.executor.is_refused(CONFIG_MAP, node):  # so it is as in the snapshot
+                await self._renew_trust(snapshot, now)
         else:
             refusal = await self._renew_trust(snapshot, now)
             fault = fault or refusal
