@@ -24,7 +24,7 @@ from switchboard_operator.executing import Executor
 from switchboard_operator.lease import Elector
 from switchboard_operator.listening import Pokes
 from switchboard_operator.metrics_api.serving import build_serving, utc_now
-from switchboard_operator.objects import Resource, spec_concurrency
+from switchboard_operator.objects import CONFIG_MAP, Resource, spec_concurrency
 from switchboard_operator.pacing import Key, kind_of
 from switchboard_operator.pod import Images, Surroundings
 from switchboard_operator.posting import Poster
@@ -36,6 +36,7 @@ from switchboard_operator.registry_server import Answering, Board, RegistryServi
 from switchboard_operator.replicas import idle_limit_s
 from switchboard_operator.served_kinds import ServedKinds
 from switchboard_operator.settings import Settings
+from switchboard_operator.snapshot import child_names
 from switchboard_operator.trust import build_trust
 from switchboard_operator.watching import Watches
 from switchboard_operator.working import Working
@@ -158,7 +159,8 @@ class Operator:
 
     def _assigned(self, config_map: Resource, gone: bool) -> None:
         meta = config_map.meta
-        if meta.owner_kind != names.AGENT_NODE:
+        # A copy of it, as backups make, has the same label and owner
+        if meta.owner_kind != names.AGENT_NODE or meta.name != child_names(meta.owner_name)[CONFIG_MAP]:
             return
         pool = (meta.namespace, meta.owner_name)
         if gone:

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from operator_objects import make_child, make_node
 
 from switchboard_kube.testing import FakeKube
 from switchboard_operator.app import Operator
+from switchboard_operator.assignments import build_assignments, write_assignments
+from switchboard_operator.objects import CONFIG_MAP
 from switchboard_operator.settings import read_settings
 from switchboard_wire import names
 
@@ -34,6 +37,16 @@ async def test_a_listing_that_ends_meanwhile_does_not_leave_its_queue_held(late:
     [lane] = [lane for lane in late._queue.lanes() if len(lane)]
     async with asyncio.timeout(60):
         assert await lane.get() == NODE
+
+
+async def test_a_copy_of_the_assignments_that_is_deleted_takes_them_from_nobody(late: Operator) -> None:
+    node = make_node()
+    data = {names.ASSIGNMENTS_FILE: write_assignments(build_assignments(node, []))}
+    late._assigned(make_child(CONFIG_MAP, node, "writers-assignments", data=data), False)
+    late._assigned(make_child(CONFIG_MAP, node, "backup", data=data), True)
+    assert late._board.read(("ns", "writers")) is not None
+    late._assigned(make_child(CONFIG_MAP, node, "writers-assignments", data=data), True)
+    assert late._board.read(("ns", "writers")) is None
 
 
 async def test_a_resync_meanwhile_forgets_nothing_that_was_named(late: Operator) -> None:
