@@ -55,6 +55,7 @@ class Gatekeeper:
     ) -> None:
         self._tokens, self._membership, self._rules, self._wall = tokens, membership, rules, wall
         self._inside: dict[str, Admission] = {}
+        self._missing: dict[str, asyncio.TimerHandle] = {}  # of those inside, until they are back or out
         if membership is not None:
             membership.on_change.append(self._members_changed)
 
@@ -100,6 +101,7 @@ class Gatekeeper:
             admission.looking.cancel()
         if self._inside.get(admission.claims.pod_uid) is admission:
             del self._inside[admission.claims.pod_uid]
+            self._found_again(admission.claims.pod_uid)
 
     async def _check(self, token: str) -> Claims:
         if not token:
@@ -144,14 +146,22 @@ class Gatekeeper:
         admission.expiry = loop.call_later(left_s, admission.revoke, "its token has expired and no fresh one came")
 
     def _members_changed(self) -> None:
-        if any(self._is_gone(uid) for uid in self._inside):
-            asyncio.get_running_loop().call_later(GONE_S, self._revoke_gone)
+        for uid in self._inside:
+            if not self._is_gone(uid):
+                self._found_again(uid)
+            elif uid not in self._missing:
+                self._missing[uid] = asyncio.get_running_loop().call_later(GONE_S, self._revoke_gone, uid)
 
-    def _revoke_gone(self) -> None:
-        for uid, admission in list(self._inside.items()):
-            if self._is_gone(uid):
-                log.info("a pod is gone, its stream ends", extra={"pod": admission.claims.pod})
-                admission.revoke("its pod is in no EndpointSlice any more")
+    def _found_again(self, uid: str) -> None:
+        """Or its stream has ended: nothing is to be revoked."""
+        if (timer := self._missing.pop(uid, None)) is not None:
+            timer.cancel()
+
+    def _revoke_gone(self, uid: str) -> None:
+        """It was missing all the time since."""
+        admission = self._inside[uid]
+        log.info("a pod is gone, its stream ends", extra={"pod": admission.claims.pod})
+        admission.revoke("its pod is in no EndpointSlice any more")
 
     def _is_gone(self, uid: str) -> bool:
         return self._membership is not None and self._membership.find(uid) is None

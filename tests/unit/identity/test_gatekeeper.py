@@ -127,6 +127,37 @@ async def test_a_pod_that_moves_from_slice_to_slice_keeps_its_stream(gate: Gate)
     assert not first.revoked.done()
 
 
+async def test_each_pod_has_the_whole_time_to_be_back(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatekeeper, "GONE_S", 0.2)
+    gone = await gate.admit(replace(GOOD, pod="readers-1", pod_uid="uid-2"), "10.0.0.2")
+    first = await gate.admit()
+    gate.membership.update(members_of([pod_slice("writers", POD)], HOME))
+    monkeypatch.setattr(gatekeeper, "GONE_S", 60.0)
+    gate.membership.update({})  # the other moves between slices when the time of the first is over
+    async with asyncio.timeout(60):
+        await gone.revoked
+    await asyncio.sleep(0)
+    assert not first.revoked.done()
+    gate.membership.update(members_of([pod_slice("writers", POD)], HOME))
+    gate.keeper.release(gone)
+    assert not gate.keeper._missing
+
+
+async def test_a_pod_that_is_back_in_time_and_missing_again_has_the_whole_time_again(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gatekeeper, "GONE_S", 0.05)
+    first = await gate.admit()
+    gate.membership.update({})
+    gate.membership.update(members_of([pod_slice("writers", POD)], HOME))
+    monkeypatch.setattr(gatekeeper, "GONE_S", 60.0)
+    gate.membership.update({})
+    await asyncio.sleep(0.1)
+    assert not first.revoked.done()
+    gate.keeper.release(first)
+    assert not gate.keeper._missing
+
+
 async def test_a_stream_ends_with_its_token(gate: Gate) -> None:
     admission = await gate.admit(replace(GOOD, expires=NOW - 29.99))
     async with asyncio.timeout(60):
