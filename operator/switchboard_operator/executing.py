@@ -1,6 +1,7 @@
 """Does what a plan says, in order, and tells why it could not."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +43,15 @@ class Executor:
         """By kind, the (digest, version) of children which are stored in words other than ours."""
         found = {kind: self._settled.get((kind, node.meta.namespace, node.meta.name)) for kind in CHILD_KINDS}
         return {kind: held for kind, held in found.items() if held is not None}
+
+    def has_changed(self, observed: Resource | None, node: Resource, before: Mapping[str, tuple[str, str]]) -> bool:
+        """Whether a child was applied since this was observed and `before` was settled, and is another now."""
+        if observed is None:
+            return False
+        settled = self.settled(node).get(observed.kind)
+        if settled is None or settled == before.get(observed.kind):
+            return False
+        return settled[1] != version_of_child(observed)
 
     def is_refused(self, kind: str, node: Resource) -> bool:
         """Whether this child was refused since it was last written."""

@@ -101,7 +101,7 @@ class Reconciler:
             # One that may not be written yet need not be looked at: it would come back for each instance
             agent_key = (names.AGENT, namespace, agent)
             self.add_gently(agent_key, self._pace.earliest_s(agent_key, now))
-        demand = self._demand(snapshot, instances, now)
+        demand, settled = self._demand(snapshot, instances, now), self.executor.settled(node)
         if fault is None and not node.meta.is_paused:
             fault = await self._execute(snapshot, tuple(instances), demand, now)
             if fault is not None and self.executor.is_refused(CONFIG_MAP, node):  # so it is as in the snapshot
@@ -109,10 +109,11 @@ class Reconciler:
         else:
             refusal = await self._renew_trust(snapshot, now)
             fault = fault or refusal
-        status = build_node_status(
-            snapshot, fault, choose_replicas(snapshot, demand).deployment, instances, self.utc_now()
-        )
-        return await self._tell(key, node, status) or (RECHECK_S if fault else None)
+        # Its event brings the key back; until then nothing is known of the pods of its newest template
+        has_changed = self.executor.has_changed(snapshot.children.get(DEPLOYMENT), node, settled)
+        desired = choose_replicas(snapshot, demand).deployment
+        status = build_node_status(snapshot, fault, desired, instances, self.utc_now(), has_changed=has_changed)
+        return await self._tell(key, node, status) or (RECHECK_S if fault or has_changed else None)
 
     async def _renew_trust(self, snapshot: NodeSnapshot, now: float) -> Fault | None:
         """Else a new CA would cut off the pods of a pool that nothing else may be done for."""

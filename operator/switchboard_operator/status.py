@@ -18,12 +18,22 @@ PROVEN = Proofs()
 
 
 def build_node_status(
-    snapshot: NodeSnapshot, fault: Fault | None, desired: int, instances: Sequence[Instance], now: str
+    snapshot: NodeSnapshot,
+    fault: Fault | None,
+    desired: int,
+    instances: Sequence[Instance],
+    now: str,
+    *,
+    has_changed: bool = False,
 ) -> Status:
-    """The status of an AgentNode. desired: the number of pods that it is to have; now: RFC 3339."""
+    """The status of an AgentNode. desired: the number of pods that it is to have; now: RFC 3339.
+
+    has_changed: its Deployment has been changed since the snapshot.
+    """
     node, deployment = snapshot.node, _deployment(snapshot)
     seen = deployment.status if deployment is not None else {}
-    claims = [_accepted(fault), _progressing(node, deployment, desired), _ready(snapshot, fault, desired)]
+    progressing = _progressing(node, deployment, desired, has_changed=has_changed)
+    claims = [_accepted(fault), progressing, _ready(snapshot, fault, desired)]
     listed = tell_instances(instances, node.status, now)
     return {
         "observedGeneration": node.meta.generation,
@@ -123,19 +133,28 @@ def _accepted(fault: Fault | None, warning: Fault | None = None) -> Claim:
     return Claim("Accepted", False, fault.reason, fault.message)
 
 
-def _progressing(node: Resource, deployment: Resource | None, desired: int) -> Claim:
+def _progressing(node: Resource, deployment: Resource | None, desired: int, *, has_changed: bool) -> Claim:
     if node.meta.is_paused:
         return Claim("Progressing", False, "Paused", "the annotation switchboard.dev/paused keeps all as it is")
     if deployment is None:
         return Claim("Progressing", True, "Creating", "the Deployment does not exist yet")
     seen = deployment.status
+    updated, total = seen.get("updatedReplicas", 0), seen.get("replicas", 0)
+    if has_changed or seen.get("observedGeneration", 0) < deployment.meta.generation:
+        # What its status tells, a stall too, is of the template of before
+        is_unknown = updated >= desired
+        message = "the Deployment has just changed" if is_unknown else _count_updated(updated, desired)
+        return Claim("Progressing", True, "RollingOut", message)
     for condition in seen.get("conditions") or ():
         if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return Claim("Progressing", False, "Stalled", condition.get("message", ""))
-    updated, total = seen.get("updatedReplicas", 0), seen.get("replicas", 0)
     if has_rolled_out(deployment, desired):
-        return Claim("Progressing", False, "Complete", f"{total} of {desired} instances are of the newest template")
-    return Claim("Progressing", True, "RollingOut", f"{updated} of {desired} instances are of the newest template")
+        return Claim("Progressing", False, "Complete", _count_updated(total, desired))
+    return Claim("Progressing", True, "RollingOut", _count_updated(updated, desired))
+
+
+def _count_updated(updated: int, desired: int) -> str:
+    return f"{updated} of {desired} instances are of the newest template"
 
 
 def _ready(snapshot: NodeSnapshot, fault: Fault | None, desired: int) -> Claim:

@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import pytest
 from operator_objects import AROUND, CONTEXT, IMAGES, NOW, come_true, make_agent, make_node, make_pod, make_snapshot
 
-from switchboard_kube import Invalid, Json
+from switchboard_kube import DEPLOYMENTS, Invalid, Json
 from switchboard_kube import Resource as KubeResource
 from switchboard_kube.testing import FakeKube
 from switchboard_operator.assignments import read_assignments
 from switchboard_operator.demand import Demands
 from switchboard_operator.executing import Executor
-from switchboard_operator.objects import CONFIG_MAP, Resource, read_resource
+from switchboard_operator.objects import CONFIG_MAP, DEPLOYMENT, Resource, read_resource
+from switchboard_operator.pacing import Change, Key, Pace
 from switchboard_operator.plan import plan_node
 from switchboard_operator.posting import Poster
 from switchboard_operator.reconciling import Reconciler
@@ -65,6 +67,7 @@ class World:
             utc_now=lambda: NOW,
             ca_bundle=lambda: self.ca_bundle,
         )
+        self.reconciler._pace = Unpaced()
         for held in (self.snapshot.node, *self.snapshot.children.values()):
             self._store(held)
         self.see()
@@ -75,6 +78,12 @@ class World:
         meta = replace(node.meta, generation=node.meta.generation + 1)
         self._store(replace(node, meta=meta, spec={**node.spec, **spec}))
         self.snapshot = replace(self.snapshot, agents=tuple(agents))
+        self.see()
+
+    def annotate(self, annotations: Mapping[str, str]) -> None:
+        """The user writes these."""
+        node = self.snapshot.node
+        self._store(replace(node, meta=replace(node.meta, annotations=annotations)))
         self.see()
 
     def see(self) -> None:
@@ -133,6 +142,12 @@ class World:
         }
         body = {"kind": held.kind, "metadata": metadata, "spec": held.spec, "status": held.status, "data": held.data}
         self.kube.objects[(resource, "ns", held.meta.name)] = body
+
+
+class Unpaced(Pace):
+    def wait_s(self, key: Key, change: Change, now: float) -> float:
+        """Every status is written at once."""
+        return 0.0
 
 
 class NoPoster:
@@ -198,3 +213,76 @@ async def test_one_write_of_the_assignments_is_all_where_something_else_is_refus
     await world.look_at_it()
     assert world.written() == ["apply ConfigMap"]
     assert world.condition("Accepted") == ("False", "InvalidTemplate")
+
+
+def rolled_out(snapshot: NodeSnapshot) -> NodeSnapshot:
+    """All pods are of the newest template."""
+    deployment = snapshot.children[DEPLOYMENT]
+    status = {"observedGeneration": deployment.meta.generation}
+    status |= dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas", "readyReplicas"), 2)
+    return replace(snapshot, children={**snapshot.children, DEPLOYMENT: replace(deployment, status=status)})
+
+
+def stalled(snapshot: NodeSnapshot) -> NodeSnapshot:
+    """The newest template does not come up."""
+    deployment = rolled_out(snapshot).children[DEPLOYMENT]
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"}
+    status = {**deployment.status, "updatedReplicas": 1, "conditions": [condition]}
+    return replace(snapshot, children={**snapshot.children, DEPLOYMENT: replace(deployment, status=status)})
+
+
+@pytest.mark.parametrize("before", [rolled_out, stalled])
+async def test_a_template_that_was_just_applied_is_not_said_to_be_rolled_out(
+    before: Callable[[NodeSnapshot], NodeSnapshot],
+) -> None:
+    world = World(before(settled()))
+    world.change(drainSeconds=77)
+    for _ in range(2):  # the second time as the watches show it, before its controller has looked
+        await world.look_at_it()
+        assert world.condition("Progressing") == ("True", "RollingOut")
+    assert world.written().count("apply Deployment") == 1
+    world.kube.objects[(DEPLOYMENTS, "ns", "writers")]["status"] = dict(
+        rolled_out(world.snapshot).children[DEPLOYMENT].status
+    )
+    world.see()
+    await world.look_at_it()
+    assert world.condition("Progressing") == ("False", "Complete")
+
+
+async def test_a_continued_pool_rolls_out_what_was_edited_while_it_was_paused() -> None:
+    world = World(rolled_out(settled()))
+    world.annotate({names.PAUSED_ANNOTATION: "true"})
+    world.change(drainSeconds=77)
+    await world.look_at_it()
+    assert world.condition("Progressing") == ("False", "Paused")
+    world.annotate({})
+    await world.look_at_it()
+    assert world.condition("Progressing") == ("True", "RollingOut")
+
+
+async def test_an_apply_that_changes_nothing_leaves_a_pool_rolled_out() -> None:
+    world = World(rolled_out(settled()))
+    deployment = world.kube.objects[(DEPLOYMENTS, "ns", "writers")]
+    del deployment["metadata"]["annotations"][names.APPLIED_ANNOTATION]
+    world.see()
+    assert await world.look_at_it() is None
+    assert world.written().count("apply Deployment") == 1
+    assert world.condition("Progressing") == ("False", "Complete")
+
+
+async def test_a_pool_whose_deployment_somebody_keeps_changing_is_told_of_all_the_same() -> None:
+    world = World(rolled_out(settled()))
+    for _ in range(3):
+        world.kube.objects[(DEPLOYMENTS, "ns", "writers")]["spec"]["replicas"] = 1
+        world.kube.objects[(DEPLOYMENTS, "ns", "writers")]["metadata"]["generation"] += 1
+        world.see()
+        await world.look_at_it()
+    assert world.written() == ["apply Deployment"] * 3
+    assert world.condition("Accepted") == ("True", "Accepted")
+
+
+async def test_the_first_look_at_a_pool_tells_of_it() -> None:
+    world = World(make_snapshot(make_node()))
+    await world.look_at_it()
+    assert "apply Deployment" in world.written()
+    assert world.condition("Progressing") == ("True", "Creating")
