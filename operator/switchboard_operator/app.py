@@ -205,16 +205,19 @@ class Operator:
 
     async def _begin_to_lead(self) -> None:
         """Know the newest certificates before writing anything: pods must not be told to trust older ones."""
+        is_told = False
         while not self._is_trust_fresh and self._elector.holds:
-            pause_s = CERTIFICATE_S
             try:
                 await self._trust.refresh()
                 self._is_trust_fresh = self._trust.bundle is not None
             except (ApiError, ValueError, OSError) as error:
                 log.warning("certificates cannot be read or written: %s", error)
-                pause_s = RETRY_S
+            else:
+                if not self._is_trust_fresh and not is_told:
+                    log.warning("there is no CA certificate to trust (ca.crt): nothing is written until there is one")
+                    is_told = True
             if not self._is_trust_fresh:
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(RETRY_S)
         self._open_or_close()
         # The watches may be busy just now; what no event tells of would wait for the next resync
         while self._elector.holds:

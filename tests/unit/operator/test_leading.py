@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from operator_objects import make_child, make_node
 
 from switchboard_kube.testing import FakeKube
+from switchboard_operator import app
 from switchboard_operator.app import Operator
 from switchboard_operator.assignments import build_assignments, write_assignments
 from switchboard_operator.objects import CONFIG_MAP
@@ -53,3 +55,29 @@ async def test_a_resync_meanwhile_forgets_nothing_that_was_named(late: Operator)
     late._queue.add(NODE)
     await late._working.resync()
     assert len(late._queue) == 1
+
+
+async def test_a_mounted_secret_without_a_ca_is_told_of_once_and_looked_at_until_it_has_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        looks.append(pause_s)
+        if len(looks) == 3:
+            (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----")
+
+    operator = Operator(read_settings({names.ENV_TLS_FOLDER: str(tmp_path)}), FakeKube())
+    monkeypatch.setattr(operator._working, "add_all", nothing_to_add)
+    monkeypatch.setattr(operator._elector, "_leads", True)
+    monkeypatch.setattr(app.asyncio, "sleep", sleep)
+    await operator._begin_to_lead()
+    assert looks == [app.RETRY_S] * 3
+    assert operator._is_trust_fresh
+    assert [record.message for record in caplog.records if "ca.crt" in record.message] == [
+        "there is no CA certificate to trust (ca.crt): nothing is written until there is one"
+    ]
+
+
+async def nothing_to_add() -> bool:
+    return True
