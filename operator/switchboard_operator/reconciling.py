@@ -81,9 +81,8 @@ class Reconciler:
         """Look at one object; returns in how many seconds to look again, if that is known. Raises NotLeading."""
         self.writer.check()  # or all would be looked at for nothing while the Lease is late
         kind, namespace, name = key
-        if kind == names.AGENT_NODE:
-            return await self._node(key, namespace, name)
-        return await self._agent(key, namespace, name)
+        look = self._node if kind == names.AGENT_NODE else self._agent
+        return await look(key, namespace, name)
 
     async def _node(self, key: Key, namespace: str, name: str) -> float | None:
         rolling = self._turns.holder
@@ -193,8 +192,7 @@ class Reconciler:
         """This replica leads from now on: what it knew when it led before may be old."""
         self._hostings.clear()
         self._standings.clear()
-        self._shrinking.clear()
-        self._pace, self._assignment_pace, self._turns = Pace(), AssignmentPace(), Turns()
+        self._pace, self._assignment_pace, self._turns, self._shrinking = Pace(), AssignmentPace(), Turns(), {}
 
     def _is_patient(self, snapshot: NodeSnapshot, demand: Demand, now: float) -> bool:
         """Whether a shrink may still wait; it is looked at again when that time is over."""
