@@ -34,6 +34,8 @@ RESERVED = (
 )
 FIRST_RETRY_S = 2.0
 MAX_RETRY_S = 30.0
+# What handlers that were cut off are given to end before on_stop runs, at least
+LAST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Deployment:
     changed: Callable[[], None]
     generation: int = 0
     agents: dict[str, Deployed] = field(default_factory=dict)
-    _stopping: set[asyncio.Task[None]] = field(default_factory=set)
+    _stopping: dict[asyncio.Task[None], Deployed] = field(default_factory=dict)
 
     def hosted(self) -> pb.Hosted:
         """What is announced."""
@@ -109,10 +111,7 @@ class Deployment:
                 continue
             if name not in wanted or _differ(deployed.wanted, wanted[name]):
                 del self.agents[name]
-                # Beside: what it has in flight may take its time, and others must not wait for it
-                task = asyncio.create_task(self._stop(deployed))
-                self._stopping.add(task)
-                task.add_done_callback(self._stopping.discard)
+                self._begin_stop(deployed)
         fresh = [_deployed_of(assignment) for name, assignment in wanted.items() if name not in self.agents]
         self.agents |= {deployed.name: deployed for deployed in fresh}
         self.changed()
@@ -141,10 +140,27 @@ class Deployment:
     def _to_retry(self) -> list[Deployed]:
         return [d for d in self.agents.values() if d.state == pb.HOSTED_FAILED and not d.is_refused]
 
-    async def stop_all(self) -> None:
+    async def stop_all(self, within_s: float = 0.0) -> None:
+        """Stop every agent, and see those to their end that were replaced. within_s: what their handlers are given."""
         agents, self.agents = list(self.agents.values()), {}
         for deployed in agents:
-            await self._stop(deployed)
+            self._begin_stop(deployed)
+        timer = asyncio.get_running_loop().call_later(max(within_s, LAST_S), self._give_up)
+        try:
+            await asyncio.gather(*self._stopping)
+        finally:
+            timer.cancel()
+
+    def _begin_stop(self, deployed: Deployed) -> None:
+        """Beside: what it has in flight may take its time, and others must not wait for it."""
+        task = asyncio.create_task(self._stop(deployed))
+        self._stopping[task] = deployed
+        task.add_done_callback(self._stopping.pop)
+
+    def _give_up(self) -> None:
+        for deployed in self._stopping.values():
+            if deployed.agent is not None:
+                deployed.agent.give_up()
 
     async def _start(self, deployed: Deployed) -> None:
         wanted = deployed.wanted
@@ -219,7 +235,8 @@ class Deployment:
         agent = deployed.agent
         if agent is None:
             return
-        await agent.idle()
+        if not await agent.idle():
+            log.warning("on_stop runs beside a handler that has not ended", extra={"agent": deployed.name})
         try:
             await agent.run_hook(agent.loaded.definition.on_stop)
         except (Exception, SystemExit) as error:

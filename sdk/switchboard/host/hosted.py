@@ -1,9 +1,11 @@
 """One agent as this process hosts it: its handler, its state per key, its limit."""
 
 import asyncio
+import contextlib
 import inspect
 from collections import OrderedDict
-from concurrent.futures import Executor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from typing import Any
 
@@ -15,6 +17,9 @@ from switchboard_wire.v1 import frames_pb2 as pb
 
 # Keys whose state is kept per agent; the one that was used least recently goes first
 MAX_KEYS = 10_000
+
+# Handed the future of a thread that runs on although nobody waits for it any more
+OnCut = Callable[[Future[Any]], None]
 
 
 class HostedAgent:
@@ -42,9 +47,23 @@ class HostedAgent:
         if self._in_flight == 0:
             self._idle.set()
 
-    async def idle(self) -> None:
-        """Wait until no message is here."""
+    async def idle(self) -> bool:
+        """Wait until no message is here; False when `give_up` came first."""
         await self._idle.wait()
+        return self._in_flight == 0
+
+    def give_up(self) -> None:
+        """Let those go on that wait for `idle`."""
+        self._idle.set()
+
+    def after(self, running: Future[Any], act: Callable[[], None]) -> None:
+        """Do something on the loop once a thread has ended."""
+
+        def hand_over(_: Future[Any]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the host is gone
+                self.around.loop.call_soon_threadsafe(act)
+
+        running.add_done_callback(hand_over)
 
     def context_of(self, opened: pb.Open) -> Context:
         return Context(self.around, opened, self._state_of(opened.target.key))
@@ -69,23 +88,28 @@ class HostedAgent:
             return None
         return self._slots
 
-    async def call(self, handler: Handler, arguments: tuple[Any, ...]) -> Any:
+    async def call(self, handler: Handler, arguments: tuple[Any, ...], on_cut: OnCut) -> Any:
         """Run a handler that gives one result."""
         if handler.signature.kind is Kind.COROUTINE:
             return await handler.function(*arguments)
-        result = await self.in_thread(handler.function, *arguments)
+        result = await self.in_thread(on_cut, handler.function, *arguments)
         return await result if inspect.isawaitable(result) else result
 
-    async def in_thread(self, function: Any, *arguments: Any) -> Any:
-        """Run what blocks."""
-        run = copy_context().run
-        return await self.around.loop.run_in_executor(self._pool, run, _without_stop_iteration, function, *arguments)
+    async def in_thread(self, on_cut: OnCut | None, function: Any, *arguments: Any) -> Any:
+        """Run what blocks. A thread cannot be cancelled: when we are, `on_cut` is told of the one that runs on."""
+        running = self._pool.submit(copy_context().run, _without_stop_iteration, function, *arguments)
+        try:
+            return await asyncio.wrap_future(running, loop=self.around.loop)
+        except asyncio.CancelledError:
+            if on_cut is not None and not running.cancel():
+                on_cut(running)
+            raise
 
     async def run_hook(self, hook: Hook | None) -> None:
         """Run on_start or on_stop; one that is no coroutine function runs in a thread."""
         if hook is None:
             return
-        result = hook() if inspect.iscoroutinefunction(hook) else await self.in_thread(hook)
+        result = hook() if inspect.iscoroutinefunction(hook) else await self.in_thread(None, hook)
         if inspect.isawaitable(result):
             await result
 

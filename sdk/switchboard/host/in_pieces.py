@@ -1,10 +1,10 @@
 """Payloads and answers that come in pieces, beside the path of one unary call."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from switchboard.host.hosted import HostedAgent
+from switchboard.host.hosted import HostedAgent, OnCut
 from switchboard.host.loading import Handler
 from switchboard.host.signature import Kind
 from switchboard.typed import Converter
@@ -23,7 +23,9 @@ async def read_pieces(read: Converter, content_type: str, payload: IncomingCall 
             yield read(data, content_type)
 
 
-async def run_in_pieces(agent: HostedAgent, handler: Handler, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
+async def run_in_pieces(
+    agent: HostedAgent, handler: Handler, arguments: tuple[Any, ...], on_cut: OnCut
+) -> AsyncGenerator[Any, None]:
     """Run a handler that yields."""
     generator = handler.function(*arguments)
     if handler.signature.kind is Kind.ASYNC_GENERATOR:
@@ -31,18 +33,29 @@ async def run_in_pieces(agent: HostedAgent, handler: Handler, arguments: tuple[A
             async for piece in generator:
                 yield piece
         return
+    steps = _Steps(generator)
     try:
-        while (piece := await agent.in_thread(_next, generator)) is not _END:
+        while (piece := await agent.in_thread(on_cut, steps.next)) is not _END:
             yield piece
     finally:
-        await agent.in_thread(_close, generator)
+        await agent.in_thread(on_cut, steps.close)
 
 
-def _next(generator: Iterator[Any]) -> Any:
-    return next(generator, _END)
+class _Steps:
+    """A generator that runs in threads, a piece at a time."""
 
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+        self._is_over = False
 
-def _close(generator: Any) -> None:
-    # A generator whose `next` still runs in its thread cannot be closed; it ends with its next piece
-    with contextlib.suppress(ValueError):
-        generator.close()
+    def next(self) -> Any:
+        piece = next(self._generator, _END)
+        if self._is_over:
+            self._generator.close()
+        return piece
+
+    def close(self) -> None:
+        self._is_over = True
+        # One whose `next` still runs in its thread cannot be closed here; it is at its next piece
+        with contextlib.suppress(ValueError):
+            self._generator.close()

@@ -104,19 +104,23 @@ class Host:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then finish what is in flight."""
+        loop = asyncio.get_running_loop()
         connecting = asyncio.create_task(self._connection.run())
         deploying = asyncio.create_task(self._deploy())
         waiting = asyncio.create_task(stop.wait())
+        begun = None
         try:
             done, _ = await asyncio.wait({connecting, deploying, waiting}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {waiting}:
                 task.result()
+            begun = loop.time()
             await self._drain()
         finally:
             for task in (connecting, deploying, waiting):
                 task.cancel()
             await asyncio.gather(connecting, deploying, waiting, return_exceptions=True)
-            await self._deployment.stop_all()
+            spent_s = loop.time() - begun if begun is not None else 0.0
+            await self._deployment.stop_all(self._drain_s - spent_s)
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _deploy(self) -> None:

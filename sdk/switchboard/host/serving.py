@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -95,7 +97,8 @@ class Delivery:
     """One call in the host, from OPEN to CLOSE."""
 
     __slots__ = (
-        "_agent", "_context", "_error", "_frame", "_handler", "_incoming", "_looks", "_on_end", "_peer", "task",
+        "_agent", "_context", "_error", "_frame", "_handler", "_incoming", "_looks", "_on_end", "_peer", "_thread",
+        "task",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +112,7 @@ class Delivery:
         self._error: ErrorValue | None = None
         self._on_end = on_end
         self._looks = 0
+        self._thread: Future[Any] | None = None  # runs on although the call was cancelled
         self.task: asyncio.Task[None] | None = None
         # A call that is whole in its first frame needs no machinery for pieces
         self._incoming: IncomingCall | None = None
@@ -148,8 +152,11 @@ class Delivery:
             if slots is None:
                 payload = await self._handle()
             else:
-                async with slots:
+                await slots.acquire()
+                try:
                     payload = await self._handle()
+                finally:
+                    self._after_thread(slots.release)
             await self._close(payload, int((perf_counter() - started) * 1e6))
         except asyncio.CancelledError:
             log.debug("call cancelled", extra=self._names())
@@ -160,10 +167,20 @@ class Delivery:
             log.error("handler failed", exc_info=error, extra=self._names())
             self._fail(describe(error))
         finally:
-            agent.leave()
+            self._after_thread(agent.leave)
             if self._on_end is not None:
                 name = agent.around.name
                 self._on_end(Ended(name, self._frame.open, perf_counter() - started, self._error))
+
+    def _on_cut(self, thread: Future[Any]) -> None:
+        self._thread = thread
+
+    def _after_thread(self, act: Callable[[], None]) -> None:
+        """Do it now, or once the thread has ended that works on although the call is over."""
+        if self._thread is None:
+            act()
+        else:
+            self._agent.after(self._thread, act)
 
     async def _handle(self) -> Payload:
         """Run the handler; what it yields is sent on the way."""
@@ -183,19 +200,20 @@ class Delivery:
             self._context = agent.context_of(self._frame.open)
             payload = (*payload, self._context)
         if signature.kind in _UNARY:
-            return encode(await agent.call(handler, payload))
-        await self._send_pieces(run_in_pieces(agent, handler, payload))
+            return encode(await agent.call(handler, payload, self._on_cut))
+        await self._send_pieces(run_in_pieces(agent, handler, payload, self._on_cut))
         return Payload()
 
-    async def _send_pieces(self, pieces: AsyncIterator[Any]) -> None:
+    async def _send_pieces(self, pieces: AsyncGenerator[Any, None]) -> None:
         assert self._incoming is not None
-        async for piece in pieces:
-            payload = encode(piece)
-            size = len(payload.data)
-            await self._incoming.send(payload.data, payload.content_type)
-            if size and size % MAX_DATA_BYTES == 0:
-                # A full frame says that more of its piece follows; here nothing does
-                await self._incoming.send(b"", payload.content_type)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                payload = encode(piece)
+                size = len(payload.data)
+                await self._incoming.send(payload.data, payload.content_type)
+                if size and size % MAX_DATA_BYTES == 0:
+                    # A full frame says that more of its piece follows; here nothing does
+                    await self._incoming.send(b"", payload.content_type)
 
     async def _close(self, payload: Payload, processing_us: int) -> None:
         frame, peer = self._frame, self._peer

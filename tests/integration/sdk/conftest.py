@@ -137,6 +137,7 @@ class Pod:
         self.sidecar = FarEnd(ATTACH_SERVICE, self._route_back)
         self.socket = folder / "host.sock"
         self.stop = asyncio.Event()
+        self.host: asyncio.Task[None] | None = None
 
     async def _route_back(self, call: IncomingCall) -> None:
         """A handler's outbound call: back to the host, as a sidecar does with calls that stay in the pod."""
@@ -153,11 +154,18 @@ class Pod:
         (self.code / name).write_text(text)
 
     async def assign(
-        self, *agents: pb.Assignment, generation: int = 1, dynamic: bool = False, reserved: Iterable[str] = ()
+        self,
+        *agents: pb.Assignment,
+        generation: int = 1,
+        dynamic: bool = False,
+        reserved: Iterable[str] = (),
+        drain_ms: int = 0,
     ) -> None:
         """Send assignments and wait until none is loading."""
         await self.sidecar.wait_for(lambda: bool(self.sidecar.peers))
-        assignments = pb.Assignments(generation=generation, agents=agents, dynamic=dynamic, reserved=reserved)
+        assignments = pb.Assignments(
+            generation=generation, agents=agents, dynamic=dynamic, reserved=reserved, drain_ms=drain_ms
+        )
         self.peer.send(pb.Frame(kind=pb.ASSIGN, assignments=assignments))
         await self.sidecar.wait_for(lambda: self._is_settled(generation, len(agents)))
 
@@ -189,7 +197,7 @@ async def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     monkeypatch.syspath_prepend(str(pod.code))
     known = set(sys.modules)
     await pod.sidecar.start(f"unix:{pod.socket}")
-    host = asyncio.create_task(Host(f"unix:{pod.socket}", HostSettings(pod.code)).run(pod.stop))
+    pod.host = host = asyncio.create_task(Host(f"unix:{pod.socket}", HostSettings(pod.code)).run(pod.stop))
     try:
         yield pod
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -431,6 +432,34 @@ async def test_a_call_that_crosses_the_goodbye_of_a_host_is_answered(slow: Any) 
     await slow.sidecar.wait_for(lambda: bool(crossed) or not slow.sidecar.peers)
     assert json.loads((await crossed[0]).data) >= 1
     await slow.sidecar.wait_for(lambda: not slow.sidecar.peers)
+
+
+STUCK = """
+import threading
+from switchboard import agent
+
+begun, opened = threading.Event(), threading.Event()
+
+@agent
+def stuck(text: str) -> str:
+    begun.set()
+    opened.wait(60)
+    return ""
+"""
+
+
+async def test_a_thread_that_does_not_end_keeps_no_host_beyond_its_drain_time(pod: Any, assignment: Any) -> None:
+    pod.write("stuck.py", STUCK)
+    await pod.assign(assignment("stuck", "stuck:stuck"), drain_ms=100)
+    code, call = sys.modules["stuck"], pod.open("stuck")
+    assert await asyncio.to_thread(code.begun.wait, 60)
+    call.cancel()
+    try:
+        pod.stop.set()
+        async with asyncio.timeout(30):
+            await pod.host
+    finally:
+        code.opened.set()
 
 
 async def test_an_agent_keeps_to_its_concurrency(slow: Any) -> None:
