@@ -5,11 +5,12 @@ The path of one unary call is kept short: one frame copied from a template, one 
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol, Unpack
 
 from switchboard.answers import Answer, AnswerStream, PieceReader, join_pieces
 from switchboard.content import encode
-from switchboard.options import CallOptions, Target
+from switchboard.options import CallOptions, Target, deadline_ms
 from switchboard_wire.calls import OutgoingCall, Payload
 from switchboard_wire.credit import Consumed
 from switchboard_wire.deadlines import Deadlines
@@ -89,22 +90,18 @@ class Caller:
 
     async def _exchange(self, frame: pb.Frame, timeout_s: float | None, rest: bytes = b"") -> pb.Frame:
         """Send an OPEN, wait for its CLOSE; again on the next stream when the first was lost and that is safe."""
-        loop = asyncio.get_running_loop()
-        until = None if timeout_s is None else loop.time() + timeout_s
+        until = _end_of(timeout_s)
         while True:
             peer = self._uplink.peer
             if peer is None or peer.lost:
                 peer = await self._uplink.wait(timeout_s)
+                timeout_s = _set_deadline(frame, until)
             try:
                 return await self._attempt(peer, frame, timeout_s, rest)
             except SwitchboardError as error:
                 if not peer.lost or not _may_repeat(error.error, frame):
                     raise
-            if until is not None:
-                timeout_s = until - loop.time()
-                if timeout_s <= 0:
-                    raise _deadline_exceeded(pb.DELIVERED_NO)
-                frame.open.deadline_ms = max(1, int(timeout_s * 1000))
+            timeout_s = _set_deadline(frame, until)
 
     async def _attempt(self, peer: Peer, frame: pb.Frame, timeout_s: float | None, rest: bytes) -> pb.Frame:
         if rest:
@@ -165,9 +162,12 @@ class Caller:
         timeout_s = options.get("timeout_s")
         peer = self._uplink.peer
         if peer is None or peer.lost:
+            until = _end_of(timeout_s)
             peer = await self._uplink.wait(timeout_s)
+            timeout_s = _set_deadline(frame, until)
         call = OutgoingCall(peer, frame)
-        token = self._deadlines.add(timeout_s + DEADLINE_GRACE_S, call.cancel) if timeout_s else None
+        expire = partial(call.cancel, _deadline_exceeded(pb.DELIVERED_MAYBE).error)
+        token = None if timeout_s is None else self._deadlines.add(timeout_s + DEADLINE_GRACE_S, expire)
         sending = asyncio.create_task(_send_rest(call, rest, source)) if rest or source else None
         try:
             async for piece in call.pieces():
@@ -278,6 +278,21 @@ def _may_repeat(error: ErrorValue, frame: pb.Frame) -> bool:
     if error.code != pb.NODE_UNAVAILABLE:
         return False
     return error.delivered == pb.DELIVERED_NO or bool(frame.open.idempotent)
+
+
+def _end_of(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+
+
+def _set_deadline(frame: pb.Frame, until: float | None) -> float | None:
+    """Give an OPEN that waited what is left of its time, and return that. Raises DEADLINE_EXCEEDED when none is."""
+    if until is None:
+        return None
+    left_s = until - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise _deadline_exceeded(pb.DELIVERED_NO)
+    frame.open.deadline_ms = deadline_ms(left_s)
+    return left_s
 
 
 def _deadline_exceeded(delivered: int) -> SwitchboardError:

@@ -13,6 +13,8 @@ from switchboard_wire.limits import MAX_DATA_BYTES, MAX_UINT32
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
 
+GAVE_UP = ErrorValue(pb.CANCELLED, "the caller gave up")
+
 
 # Two are made for each call, and a frozen dataclass takes twice the time
 class Payload(NamedTuple):
@@ -136,12 +138,12 @@ class OutgoingCall(_CallEnd):
         if not self.closed.done():
             self._peer.send(pb.Frame(kind=pb.HALF_CLOSE, call=self.number))
 
-    def cancel(self) -> None:
-        """Give the call up: the other end is told, `closed` resolves with CANCELLED. Safe at any time."""
+    def cancel(self, why: ErrorValue = GAVE_UP) -> None:
+        """Give the call up: the other end is told, `closed` resolves with `why`. Safe at any time."""
         closed = self.closed
         # Whoever awaited it and was cancelled has cancelled it, too; the other end still has to hear of that
         if not closed.done() or (closed.cancelled() and self.number in self._peer.calls):
-            self._give_up(ErrorValue(pb.CANCELLED, "the caller gave up"))
+            self._give_up(why)
 
     def _give_up(self, error: ErrorValue) -> None:
         self._peer.send(pb.Frame(kind=pb.CANCEL, call=self.number))

@@ -76,10 +76,11 @@ async def test_values_come_back_as_they_went(gateway: Any) -> None:
 
 async def test_what_a_call_says_reaches_the_gateway(gateway: Any) -> None:
     async with gateway(answer) as end, Client(end.address) as client:
+        await client.request("echo", "once the session is there, no time goes to the wait for it")
         first = await client.request("echo/k", "x", timeout_s=62.5, headers={"a": "b"}, priority=3, method="m")
         await client.request("capability:summarize", "x", key="k2", idempotency_key="once")
         await client.send("echo", "x", ack="accepted")
-    one, two, three = end.opens
+    _, one, two, three = end.opens
     assert (one.target.type, one.target.key, one.deadline_ms, dict(one.headers)) == ("echo", "k", 62500, {"a": "b"})
     assert (one.priority, one.method, one.message_id) == (3, "m", first.message_id)
     assert (two.target.capability, two.target.key, two.idempotent, two.idempotency_key) == (
