@@ -11,6 +11,7 @@ from typing import Any, Protocol, Unpack
 from switchboard.answers import Answer, AnswerStream, PieceReader, join_pieces
 from switchboard.content import encode
 from switchboard.options import CallOptions, Target, deadline_ms
+from switchboard.sending import first_piece, raise_of, send_rest
 from switchboard_wire.calls import OutgoingCall, Payload
 from switchboard_wire.credit import Consumed
 from switchboard_wire.deadlines import Deadlines
@@ -153,7 +154,7 @@ class Caller:
         self, target: Target, payload: object, options: CallOptions, read: Read, ended: Callable[[Answer], None]
     ) -> AsyncIterator[Any]:
         source = aiter(payload) if isinstance(payload, AsyncIterable) else None
-        content = await _first_piece(source) if source else _to_payload(payload)
+        content = await first_piece(source) if source else _to_payload(payload)
         frame = self._new_frame(target, content.content_type, options)
         message_id = frame.open.message_id
         frame.data = content.data[:MAX_DATA_BYTES]
@@ -168,7 +169,7 @@ class Caller:
         call = OutgoingCall(peer, frame)
         expire = partial(call.cancel, _deadline_exceeded(pb.DELIVERED_MAYBE).error)
         token = None if timeout_s is None else self._deadlines.add(timeout_s + DEADLINE_GRACE_S, expire)
-        sending = asyncio.create_task(_send_rest(call, rest, source)) if rest or source else None
+        sending = asyncio.create_task(send_rest(call, rest, source)) if rest or source else None
         try:
             async for piece in call.pieces():
                 for value in read(piece):
@@ -177,6 +178,9 @@ class Caller:
             for value in read(close):
                 yield value
             ended(Answer(close, message_id))
+        except SwitchboardError:
+            raise_of(sending)
+            raise
         finally:
             call.cancel()
             if token is not None:
@@ -245,27 +249,6 @@ def _open_stream(
 
 def _to_payload(payload: object) -> Payload:
     return payload.to_payload() if isinstance(payload, Answer) else encode(payload)
-
-
-async def _first_piece(source: AsyncIterator[object]) -> Payload:
-    """The first piece goes with the OPEN and gives the call its content type."""
-    try:
-        return encode(await anext(source))
-    except StopAsyncIteration:
-        return Payload()
-
-
-async def _send_rest(call: OutgoingCall, rest: bytes, source: AsyncIterator[object] | None) -> None:
-    try:
-        if rest:
-            await call.send(rest, end=source is None)
-        if source is not None:
-            async for piece in source:
-                await call.send(encode(piece).data)
-            call.half_close()
-    except BaseException:
-        call.cancel()
-        raise
 
 
 async def _collect(call: OutgoingCall) -> pb.Frame:

@@ -1,6 +1,7 @@
-"""The time of a call is counted once, whatever it is spent on."""
+"""The time of a call is counted once, whatever it is spent on; what its pieces raise is raised by it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -82,3 +83,29 @@ async def test_a_call_that_nobody_answers_in_time_has_exceeded_its_deadline(how:
     with pytest.raises(DeadlineExceeded) as caught:
         await call(Calls(LateUplink(0), Deadlines()), how, timeout_s=0.05)
     assert caught.value.error.delivered == pb.DELIVERED_MAYBE
+
+
+async def good_then_bad(first: int) -> AsyncIterator[Any]:
+    for _ in range(first):
+        yield "piece"
+        await asyncio.sleep(0)
+    raise ValueError("the caller's own mistake")
+
+
+async def not_sendable() -> AsyncIterator[Any]:
+    yield "piece"
+    yield object()
+
+
+@pytest.mark.parametrize("how", ["request", "stream"])
+@pytest.mark.parametrize("first", [0, 1, 3])
+async def test_what_an_iterator_of_pieces_raises_reaches_who_gave_it(how: str, first: int) -> None:
+    calls, payload = Calls(LateUplink(0), Deadlines()), good_then_bad(first)
+    calling = calls.request("a", payload) if how == "request" else anext(calls.stream("a", payload))
+    with pytest.raises(ValueError, match="own mistake"):
+        await calling
+
+
+async def test_a_piece_that_cannot_be_sent_is_told() -> None:
+    with pytest.raises(TypeError):
+        await Calls(LateUplink(0), Deadlines()).request("a", not_sendable())
