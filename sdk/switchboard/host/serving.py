@@ -219,13 +219,14 @@ class Delivery:
         frame, peer = self._frame, self._peer
         if frame.open.reply == pb.REPLY_NONE:
             payload = Payload()
-        if self._incoming is None and len(payload.data) > MAX_DATA_BYTES:
-            self._incoming = IncomingCall(peer, frame, self._cancel)
+        number = frame.call
+        if self._incoming is None:
+            if number not in peer.calls:  # cancelled meanwhile
+                return
+            if len(payload.data) > MAX_DATA_BYTES:
+                self._incoming = IncomingCall(peer, frame, self._cancel)
         if self._incoming is not None:
             await self._incoming.close(payload, processing_us)
-            return
-        number = frame.call
-        if number not in peer.calls:  # cancelled meanwhile
             return
         answer = close_of(number, payload, processing_us)
         peer.forget(number)
