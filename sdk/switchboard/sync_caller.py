@@ -43,6 +43,14 @@ class AsyncCalls(Protocol):
     ) -> list[Delivery]: ...
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """This thread's loop, if one runs in it."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 class SyncCaller:
     """The calls of an async caller for other threads than its loop's; each blocks until it is done."""
 
@@ -53,6 +61,11 @@ class SyncCaller:
         self._loop = loop
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if _running_loop() is self._loop:
+            work.close()
+            raise RuntimeError(
+                "this would block the loop that is to do it: in an async handler write await ctx.request(…)"
+            )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
