@@ -41,12 +41,18 @@ class SyncClient(SyncCaller):
 
     def __enter__(self) -> Self:
         started: Future[Client] = Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name="switchboard-client", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, args=(started,), name="switchboard-client", daemon=True)
         self._thread.start()
         self._client = started.result()
         return self
+
+    def _work(self, started: "Future[Client]") -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
 
     async def _serve(self, started: "Future[Client]") -> None:
         self._stop = asyncio.Event()

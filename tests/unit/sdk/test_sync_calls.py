@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lone_host import NoUplink
 
-from switchboard import Context
+from switchboard import Context, SyncClient
 from switchboard.host.context import Surroundings
 from switchboard_wire.deadlines import Deadlines
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -55,3 +55,9 @@ def test_a_blocking_call_on_the_loop_of_the_host_is_refused_in_words(call: Calla
 async def test_a_thread_may_block() -> None:
     with pytest.raises(AssertionError, match="nobody is called from here"):
         await asyncio.to_thread(make_context().sync.request, "b")
+
+
+def test_a_client_that_cannot_begin_says_why() -> None:
+    wrong: Any = 5
+    error = raised_by(SyncClient("localhost:1", token_file=wrong).__enter__)
+    assert isinstance(error, TypeError)
