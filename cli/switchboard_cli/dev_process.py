@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 # What a process is given after SIGTERM before SIGKILL
 STOP_S = 5.0
+# Of a line that it logs; a longer one is not shown
+MAX_LINE_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -42,7 +44,7 @@ class Child:
             env={**os.environ, **self._env},
             stdin=asyncio.subprocess.PIPE if self._waits else asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            limit=1 << 20,
+            limit=MAX_LINE_BYTES,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
@@ -51,8 +53,23 @@ class Child:
     async def _read(self) -> None:
         assert self._process is not None
         assert self._process.stderr is not None
-        while line := await self._process.stderr.readline():
-            self._on_line(self.name, line.decode(errors="replace").rstrip("\n"))
+        stderr, is_rest = self._process.stderr, False
+        while True:
+            try:
+                line = await stderr.readuntil()
+            except asyncio.IncompleteReadError as end:
+                line = end.partial
+            except asyncio.LimitOverrunError as error:  # what is there of it goes, or nothing after it would be read
+                await stderr.readexactly(error.consumed)
+                if not is_rest:
+                    self._on_line(self.name, f"{self.name}: a line of over {MAX_LINE_BYTES} bytes is not shown")
+                is_rest = True
+                continue
+            if not line:
+                return
+            if not is_rest:
+                self._on_line(self.name, line.decode(errors="replace").rstrip("\n"))
+            is_rest = False
 
     def go_on(self) -> None:
         """Tell a process that waits to go on."""
