@@ -157,9 +157,8 @@ class Reconciler:
         key = (names.AGENT_NODE, snapshot.node.meta.namespace, snapshot.node.meta.name)
         former = self._standings.get(key)
         standing = standing_of(snapshot, choose_replicas(snapshot, context.demand), context)
-        has_turn = (
-            self._turns.holder == key[1:]
-        )  # then it is looked at whether it has come through, whatever it is told now
+        # Then it is looked at whether it has come through, whatever it is told now
+        has_turn = self._turns.holder == key[1:]
         is_standing = not has_turn and standing is not None and former is not None and standing.rest == former.rest
         if is_standing and standing == former:
             return []
