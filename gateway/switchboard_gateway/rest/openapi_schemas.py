@@ -167,7 +167,10 @@ _AGENT = _object(
             _object({"delayMs": _COUNT, "attempts": _COUNT}),
             "Without an answer for so long, one more instance is asked. Missing: no hedging.",
         ),
-        "held": _said(_object({"calls": _COUNT, "bytes": _COUNT}), "What waits at this replica for an instance."),
+        "held": _said(
+            _object({"calls": _COUNT, "bytes": _COUNT}),
+            "What waits at this replica for an instance; bytes with ids and headers.",
+        ),
         "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Instance"}},
     },
     optional=("hedging",),
