@@ -212,15 +212,12 @@ class Attempts:
         a deadline: that says what the gateway's own would, and nothing at all of a call that only stood in line."""
         if error.code != pb.DEADLINE_EXCEEDED:
             return judge(error.code)
-        is_short = error.delivered == pb.DELIVERED_NO or self._core.now() - sent < SLOWNESS * instance.latency_s
-        return NEUTRAL if is_short else FAILURE
+        return NEUTRAL if error.delivered == pb.DELIVERED_NO else _outcome_after(instance, self._core.now() - sent)
 
     def _outcome_of_waiting(self, now: float) -> Outcome:
-        """What an answer that did not come says: nothing, when the caller gave less time than answers usually take."""
+        """What an answer that did not come says of the instance that has the call, if one has."""
         instance = self._instance
-        if instance is None or now - self._sent < SLOWNESS * instance.latency_s:
-            return NEUTRAL
-        return FAILURE
+        return NEUTRAL if instance is None else _outcome_after(instance, now - self._sent)
 
     def _abandon(self, outcome: Outcome) -> None:
         """Tell the instance, if one has the call, that nobody waits any more."""
@@ -252,3 +249,8 @@ class Attempts:
     def _end(self, code: str) -> None:
         """The caller has its answer."""
         raise NotImplementedError
+
+
+def _outcome_after(instance: Instance, seconds: float) -> Outcome:
+    """What no answer for so long says: nothing, when the caller gave less time than answers usually take."""
+    return NEUTRAL if seconds < SLOWNESS * instance.latency_s else FAILURE

@@ -202,13 +202,13 @@ class Core:
             self.instances_changed()
 
     def may_act_as(self, instance: Instance, type_: str) -> bool:
-        """Whether an instance may call under a type: it hosts it, and the type's Agent is bound to its AgentNode."""
+        """Whether an instance may call under a type: it hosts it, and the type's Agent, if declared, is bound to it."""
         if type_ not in instance.types:
             return False
         declared = self.table.by_type.get((instance.namespace, type_))
         if declared:
             return any(is_bound(route.policy, instance) for route in declared)
-        return self._announced or (instance.namespace, instance.node) in self._dynamic
+        return self._announced or instance.is_attached or (instance.namespace, instance.node) in self._dynamic
 
     def reset_circuits(self, namespace: str, agent: str) -> bool:
         """Close every circuit of an Agent; False when there is no such Agent."""

@@ -10,7 +10,7 @@ from switchboard_gateway.access.guard import refusal
 from switchboard_gateway.access.rights import HOST, Right
 from switchboard_gateway.attached import MAX_HOSTING_SESSIONS, MAX_SESSION_AGENTS, check_hosted
 from switchboard_gateway.callers import sign
-from switchboard_gateway.instances import Instance, is_bound
+from switchboard_gateway.instances import Instance
 from switchboard_wire.errors import SwitchboardError, close_with, failure
 from switchboard_wire.peer import Peer
 from switchboard_wire.v1 import frames_pb2 as pb
@@ -63,18 +63,13 @@ class Session:
             sign(opened)
         instance = self._instance
         if opened.HasField("source"):
-            if instance is not None and self._may_act_as(instance, opened.source.type):
+            if instance is not None and self._core.may_act_as(instance, opened.source.type):
                 opened.source.namespace = self._namespace
             else:
                 opened.ClearField("source")  # a client is nobody's agent, whatever it says
         if opened.chain and (instance is None or not instance.in_flight):
             opened.ClearField("chain")  # nor does any agent wait for it: that would let it in over the limits
         self._calls.open_call(peer, frame, self._namespace)
-
-    def _may_act_as(self, instance: Instance, type_: str) -> bool:
-        """Whether its host may call under a type: it hosts it, and no Agent that is declared has it."""
-        routes = self._core.table.by_type.get((self._namespace, type_))
-        return type_ in instance.types and (not routes or any(is_bound(route.policy, instance) for route in routes))
 
     def on_control(self, peer: Peer, frame: pb.Frame) -> None:
         if self._entrance is None:
