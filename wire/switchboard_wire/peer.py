@@ -140,10 +140,6 @@ class Peer:
         if instead.told is not None and handler is not None:
             asyncio.get_running_loop().call_soon(handler, instead.told)
 
-    def take(self) -> bytes:
-        """The next batch; empty when nothing waits. Calls with a frame that no other end would read are told."""
-        return self.outbox.take()
-
     def _refuse(self, frame: pb.Frame) -> pb.Frame | None:
         """What goes in the place of a frame that no other end would read; its call is told."""
         instead = refuse(frame, ours=bool(frame.call & 1) == self._dialled)
@@ -166,7 +162,7 @@ class Peer:
         while not self.outbox:
             self._wake.clear()
             await self._wake.wait()
-        batch = self.take()
+        batch = self.outbox.take()
         if self._is_shut:
             self._measure()
         return batch

@@ -50,7 +50,7 @@ class SocketPeer(Peer):
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
-        elif waiting >= self._enough and self._writable and (batch := self.take()):
+        elif waiting >= self._enough and self._writable and (batch := self.outbox.take()):
             self._write_batch(batch)
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -95,7 +95,7 @@ class SocketPeer(Peer):
         if self.transport is None:
             return
         self._enough = enough_for_a_batch(len(self.calls))
-        while self._writable and (batch := self.take()):
+        while self._writable and (batch := self.outbox.take()):
             self._write_batch(batch)
         if not self._writable or self._is_shut:
             self._measure()
